@@ -1,0 +1,149 @@
+"""The frozen values that say what happened: a line in `events.jsonl`, a hook's argument, a screen's update.
+
+Every event is a past participle. Fields may be added; none is ever renamed or removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = [
+    "Event",
+    "IterationStarted",
+    "GateDecided",
+    "ParametersChanged",
+    "PhaseFinished",
+    "PhaseStarted",
+    "RowsSampled",
+    "RunFinished",
+    "RunResumed",
+    "RunStarted",
+    "SettingChanged",
+    "ShardCommitted",
+    "ShardProgressed",
+    "TrainingProgressed",
+    "WarningRaised",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a run."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The event as one JSON object; the log adds the time and a running number."""
+        return {"event": type(self).__name__, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    run: str
+    pipeline: str
+    pipeline_hash: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunResumed(Event):
+    run: str
+    status: str
+    """The status the run had when it was taken up again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingChanged(Event):
+    """Budget, concurrency, executor or `fail_over` changed after the start."""
+
+    path: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseStarted(Event):
+    """A phase of the run began: pilot, scale, package, train or evaluate."""
+
+    phase: str
+    rows_planned: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseFinished(Event):
+    phase: str
+    seconds: float
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class IterationStarted(Event):
+    iteration: int
+    parameters: Mapping[str, Any]
+    rows_planned: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardProgressed(Event):
+    """Rows of a running shard passed a step; emitted at most a few times a second."""
+
+    unit: str
+    step: str
+    rows_done: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCommitted(Event):
+    unit: str
+    rows: Mapping[str, int]
+    """Number of rows by state."""
+    calls: Mapping[str, int]
+    """Number of calls asked, replayed and reused."""
+    cost_nano: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RowsSampled(Event):
+    """A few rows as they are, so that a screen can show what the run is making."""
+
+    unit: str
+    rows: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class GateDecided(Event):
+    iteration: int
+    decision: str
+    checks: Sequence[Mapping[str, Any]]
+    review: str
+    """Path of the review record, relative to the workspace."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ParametersChanged(Event):
+    iteration: int
+    changes: Mapping[str, Sequence[Any]]
+    """Parameter path to [old, new]."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgressed(Event):
+    step: int
+    steps: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class WarningRaised(Event):
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished(Event):
+    status: str
+    exit_code: int
+    reason: str = ""

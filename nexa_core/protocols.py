@@ -1,0 +1,130 @@
+"""What a plugin's objects must do. Work is done through these; pluggy is nowhere on the hot path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from nexa_core.events import Event
+from nexa_core.records import (
+    Choice,
+    Completion,
+    Evidence,
+    Opinion,
+    Request,
+    Row,
+    Score,
+    ScoreColumns,
+    Training,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "Check",
+    "Exporter",
+    "Judge",
+    "Metric",
+    "Model",
+    "Reviewer",
+    "Scorer",
+    "SetCheck",
+    "Source",
+    "Trainer",
+]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A language model, remote or in this process, for chat or completions.
+
+    `batch_size` is None for a model that is asked one request at a time with many under way, and
+    the preferred number for a model that answers batches. `name` and `revision` identify the
+    weights for provenance. Replies depend on the request (its seed included), and for batches on
+    the batch's composition, on nothing else.
+    """
+
+    name: str
+    revision: str | None
+    batch_size: int | None
+
+    async def complete(self, request: Request) -> Completion: ...
+
+    async def complete_many(self, requests: Sequence[Request]) -> Sequence[Completion]: ...
+
+    async def choose(self, request: Request, options: Sequence[str]) -> Choice: ...
+
+    async def choose_many(
+        self, requests: Sequence[Request], options: Sequence[str]
+    ) -> Sequence[Choice]: ...
+
+    def count_tokens(self, text: str) -> int: ...
+
+    def preflight(self, sampling: Mapping[str, Any]) -> list[str]:
+        """What speaks against asking this model with these sampling keys; empty when nothing does."""
+        ...
+
+
+class Judge(Protocol):
+    """Scores one row with a model."""
+
+    async def score(self, row: Row) -> Score: ...
+
+
+class Check(Protocol):
+    """Scores every row of a table by itself: vectorised, pure, in row order."""
+
+    def score(self, table: pa.Table) -> ScoreColumns: ...
+
+
+class SetCheck(Protocol):
+    """Scores rows by what came before them: folded over shards in order, keeping the first."""
+
+    def start(self) -> Any:
+        """The state before any row."""
+        ...
+
+    def fold(self, state: Any, table: pa.Table) -> tuple[Any, ScoreColumns]: ...
+
+
+class Metric(Protocol):
+    """Gives each row of a table its outcome: bool or number, null = outside the population."""
+
+    def outcomes(self, table: pa.Table) -> pa.Array: ...
+
+
+class Reviewer(Protocol):
+    """Proposes a patch after a failed gate, may veto after a passed one, citing evidence."""
+
+    async def review(self, evidence: Evidence) -> Opinion: ...
+
+
+class Trainer(Protocol):
+    """Trains a student on a packaged dataset and leaves an adapter under `out`."""
+
+    def train(
+        self, dataset: Path, out: Path, on_event: Callable[[Event], None], resume: bool = False
+    ) -> Training: ...
+
+
+class Scorer(Protocol):
+    """Scores a prediction against an evaluation item; `value` is 1.0 for right, 0.0 for wrong."""
+
+    async def score(self, item: Row, prediction: Completion) -> Score: ...
+
+
+class Source(Protocol):
+    """A stream of rows that can be read again from the start.
+
+    Each element is a row, or the error text of a row that could not be read.
+    """
+
+    def rows(self) -> Iterator[Row | Exception]: ...
+
+
+class Exporter(Protocol):
+    """Writes accepted rows in one training format."""
+
+    def columns(self, table: pa.Table) -> pa.Table: ...

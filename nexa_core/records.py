@@ -1,0 +1,284 @@
+"""The frozen values that flow through a run: requests, completions, scores, gate checks, decisions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "Choice",
+    "Completion",
+    "Decision",
+    "Evidence",
+    "FinishReason",
+    "GateCheck",
+    "Message",
+    "Opinion",
+    "Request",
+    "Row",
+    "Score",
+    "ScoreColumns",
+    "State",
+    "Training",
+    "Usage",
+    "Verdict",
+    "canonical_json",
+    "content_hash",
+]
+
+Row = Mapping[str, Any]
+"""One row as a mapping from column name to value."""
+
+
+def canonical_json(value: object) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def content_hash(value: object, length: int = 64) -> str:
+    """SHA-256 of a value's canonical JSON, as `length` hex digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
+
+
+class State(StrEnum):
+    """What became of a row."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    """A call or a parse that did not succeed; outside every metric but `failed_rate`."""
+    SURPLUS = "surplus"
+    """Accepted after the wanted number was reached."""
+
+
+class FinishReason(StrEnum):
+    """Why a completion ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation, as chat endpoints take it."""
+
+    role: str
+    content: str
+    tool_calls: Sequence[Mapping[str, Any]] | None = None
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of a model: one prompt with its sampling and seed.
+
+    `id` is the identity of the call: same identity, same reply. `prompt` is text for completion
+    endpoints and messages for chat endpoints. `sampling` holds temperature, top_p, max_tokens and
+    the like, by their OpenAI names; `stop` are the sequences at which generation ends.
+    """
+
+    id: str
+    prompt: str | tuple[Message, ...]
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    schema: Mapping[str, Any] | None = None
+    tools: Sequence[Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, and its price in nano-dollars where the reply states it."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_nano: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A model's answer to one request.
+
+    `text` ends before the stop sequence; `raw_text` is the text with it, as generated, where the
+    model can tell, else None. `raw` is the reply as it came, for the journal.
+    """
+
+    text: str
+    finish_reason: str = FinishReason.STOP
+    usage: Usage = field(default_factory=Usage)
+    raw_text: str | None = None
+    reasoning: str | None = None
+    tool_calls: Sequence[Mapping[str, Any]] | None = None
+    logprobs: Sequence[Mapping[str, Any]] | None = None
+    served_by: str | None = None
+    raw: Mapping[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The completion as the journal keeps it; absent parts are left out."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Completion:
+        """The completion that `as_json` wrote."""
+        return cls(**{**value, "usage": Usage(**value.get("usage", {}))})
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Log-probabilities (natural log) of the offered single-token options, in the order asked."""
+
+    logprobs: tuple[float, ...]
+    usage: Usage = field(default_factory=Usage)
+    served_by: str | None = None
+    raw: Mapping[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The choice as the journal keeps it; absent parts are left out."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Choice:
+        """The choice that `as_json` wrote."""
+        usage = Usage(**value.get("usage", {}))
+        return cls(**{**value, "logprobs": tuple(value["logprobs"]), "usage": usage})
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a judge, critic or scorer found for one row; `value` is None when it could not score."""
+
+    value: float | None
+    reason: str = ""
+    flags: tuple[str, ...] = ()
+    criteria: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreColumns:
+    """What a check found for a table, one element per row.
+
+    `values` is float64 (the score), `failed` is bool (the row does not pass); a null in either
+    means that the check does not apply to the row. `reasons` (string) says more than the check's
+    name where there is more to say.
+    """
+
+    values: pa.Array
+    failed: pa.Array
+    reasons: pa.Array | None = None
+
+
+class Verdict(StrEnum):
+    """What the evidence says about one rule of a gate."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+class Decision(StrEnum):
+    """What a gate decided about an iteration."""
+
+    PROCEED = "PROCEED"
+    ITERATE = "ITERATE"
+    EXTEND = "EXTEND"
+    STOP = "STOP"
+
+
+@dataclass(frozen=True, slots=True)
+class GateCheck:
+    """One rule of a gate, measured: `k` of `n` rows, what that proves, and how many rows more.
+
+    `value`, `lower` and `upper` are in the metric's own unit except for medians, whose bounds are
+    those of the tested share (`k` of `n` rows under the threshold). `e_pass` and `e_fail` are the
+    e-values for and against; the verdict turns at 1/alpha. `certified` is False where the rule is
+    decided on the observed count or value itself. `rows_needed` is the fewest further rows that
+    could turn an inconclusive rule into a pass, None where no number could within the cap.
+    """
+
+    metric: str
+    rule: str
+    threshold: float
+    k: float
+    n: int
+    value: float | None
+    lower: float | None
+    upper: float | None
+    verdict: Verdict
+    e_pass: float | None = None
+    e_fail: float | None = None
+    alpha: float | None = None
+    certified: bool = True
+    rows_needed: int | None = None
+    hard: bool = True
+    population: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The check as records and `--json` print it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a reviewer is shown: the checks, the parameters, the space they may move in, samples.
+
+    `search_space` maps a dotted parameter path to `{"min": …, "max": …}` or `{"choices": […]}`.
+    `history` holds the checks, parameters and decision of every earlier iteration, oldest first.
+    """
+
+    iteration: int
+    max_iterations: int
+    checks: tuple[GateCheck, ...]
+    parameters: Mapping[str, Any]
+    search_space: Mapping[str, Mapping[str, Any]]
+    samples: tuple[Row, ...] = ()
+    history: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def failing(self) -> tuple[GateCheck, ...]:
+        """The hard checks that do not pass."""
+        return tuple(c for c in self.checks if c.hard and c.verdict is not Verdict.PASS)
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a reviewer answers: a patch after a failed gate, or a veto after a passed one.
+
+    `changes` maps parameter paths to new values; empty means no proposal. `cites` names the
+    metrics or row ids that the opinion rests on: a veto without any counts as an abstention.
+    """
+
+    reviewer: str
+    reason: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    veto: bool = False
+    cites: tuple[str, ...] = ()
+    raw: Mapping[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The opinion as the review record keeps it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a trainer left: where the adapter lies, its loss, and how much it trained on."""
+
+    adapter_path: Path
+    loss: float
+    steps: int
+    rows: int
+    tokens: int
+    seconds: float
+    details: Mapping[str, Any] = field(default_factory=dict)
