@@ -1,0 +1,48 @@
+"""The statistics of gates and evaluations: pure functions, each with its source; no I/O, no state."""
+
+from __future__ import annotations
+
+from nexa_core.stats.intervals import clopper_pearson, wilson
+from nexa_core.stats.paired import (
+    PairedComparison,
+    compare_pairs,
+    holm,
+    mcnemar,
+    newcombe,
+    sign_flip,
+)
+from nexa_core.stats.planning import (
+    chance_to_pass,
+    predictive_pass,
+    rows_likely_to_pass,
+    rows_to_pass,
+)
+from nexa_core.stats.sequential import (
+    ALTERNATIVES,
+    bounds,
+    e_above,
+    e_below,
+    log_e_above,
+    log_e_below,
+)
+
+__all__ = [
+    "ALTERNATIVES",
+    "PairedComparison",
+    "bounds",
+    "chance_to_pass",
+    "clopper_pearson",
+    "compare_pairs",
+    "e_above",
+    "e_below",
+    "holm",
+    "log_e_above",
+    "log_e_below",
+    "mcnemar",
+    "newcombe",
+    "predictive_pass",
+    "rows_likely_to_pass",
+    "rows_to_pass",
+    "sign_flip",
+    "wilson",
+]

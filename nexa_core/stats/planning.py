@@ -1,0 +1,94 @@
+"""How many rows a decision about a rate takes, and how likely it is to come out as a pass.
+
+All figures are exact for a gate that looks after every row; a gate that looks less often decides
+at its next look. Rates are rates of failure: PASS means that "the rate is p0 or more" is rejected.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nexa_core.stats.sequential import fail_limits, log_e_below, pass_limits
+
+__all__ = ["chance_to_pass", "predictive_pass", "rows_likely_to_pass", "rows_to_pass"]
+
+_MANY_ROWS = 10**9
+
+_StepChance = Callable[[NDArray[np.int64], int], NDArray[np.float64]]
+
+
+def rows_to_pass(p0: float, alpha: float, failures: int = 0) -> int:
+    """The fewest rows, `failures` of them failures, that certify a rate below p0 at level alpha."""
+    target = -math.log(alpha)
+    low, high = failures, max(2 * failures, 1)
+    while float(log_e_below(failures, high, p0)) < target:
+        low, high = high, high * 2
+        if high > _MANY_ROWS:
+            raise ValueError(f"no number of rows certifies a rate below {p0:g}")
+    while high - low > 1:
+        middle = (low + high) // 2
+        passes = float(log_e_below(failures, middle, p0)) >= target
+        low, high = (low, middle) if passes else (middle, high)
+    return high
+
+
+def chance_to_pass(p0: float, alpha: float, true_rate: float, cap: int) -> float:
+    """The chance that PASS comes before FAIL within `cap` rows, each failing with `true_rate`.
+
+    Exact: the distribution of the count is carried row by row between the absorbing limits
+    (Armitage, McPherson & Rowe 1969, "Repeated significance tests on accumulating data").
+    """
+    passed = _pass_by_row(0, 0, p0, alpha, cap, lambda k, _: np.full(len(k), true_rate))
+    return float(passed.sum())
+
+
+def predictive_pass(k: int, n: int, p0: float, alpha: float, cap: int) -> float:
+    """The chance, given k failures in n rows, that PASS comes before FAIL within `cap` rows in all.
+
+    Exact beta-binomial prediction from the Jeffreys prior, as a Polya urn: the next row fails with
+    (k + ½)/(n + 1) (Spiegelhalter, Freedman & Blackburn 1986, predictive power of a trial).
+    """
+    return float(_pass_by_row(k, n, p0, alpha, cap, _polya).sum())
+
+
+def rows_likely_to_pass(
+    k: int, n: int, p0: float, alpha: float, cap: int, share: float = 0.5
+) -> int | None:
+    """The further rows by which a pass that comes within the cap has come with chance `share`.
+
+    The size of the next look: the fewest rows that could pass where that is likely, more where
+    further failures are to be expected. None when no pass can come.
+    """
+    passed = np.cumsum(_pass_by_row(k, n, p0, alpha, cap, _polya))
+    if not len(passed) or passed[-1] <= 0.0:
+        return None
+    return int(np.searchsorted(passed, share * passed[-1]))
+
+
+def _polya(k: NDArray[np.int64], n: int) -> NDArray[np.float64]:
+    return np.asarray((k + 0.5) / (n + 1.0), dtype=np.float64)
+
+
+def _pass_by_row(
+    k: int, n: int, p0: float, alpha: float, cap: int, chance: _StepChance
+) -> NDArray[np.float64]:
+    """Chances that the first limit met is PASS, met after 0, 1, 2 … rows more; length cap − n + 1."""
+    rows = np.arange(n, max(cap, n) + 1, dtype=np.int64)
+    low_limits, high_limits = pass_limits(rows, p0, alpha), fail_limits(rows, p0, alpha)
+    passed = np.zeros(len(rows))
+    alive, first = np.ones(1), k  # alive[i] is the chance of count first + i, undecided so far
+    for step, (low, high) in enumerate(zip(low_limits.tolist(), high_limits.tolist(), strict=True)):
+        if step:
+            failing = alive * chance(np.arange(first, first + len(alive)), n + step - 1)
+            alive = np.append(alive - failing, 0.0)
+            alive[1:] += failing
+        below = max(low + 1 - first, 0)
+        passed[step] = alive[:below].sum()
+        alive, first = alive[below : max(high - first, 0)], first + below
+        if not len(alive):
+            break
+    return passed
