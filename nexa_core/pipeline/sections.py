@@ -1,0 +1,244 @@
+"""The sections of a pipeline beside its models and steps: source, accept, pilot, scale, package, train, evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from nexa_core.pipeline.roles import Count, Flag, Name, Number, Settings
+from nexa_core.pipeline.steps import Prompt
+
+Share = Annotated[Number, Field(ge=0, le=1)]
+
+
+class SourceSettings(Settings):
+    """Where rows come from. `id` is the column that identifies a row; `map` renames: {field: column}."""
+
+    path: str
+    id: str | None = None
+    map: dict[str, str] = {}
+
+
+class Bound(Settings):
+    """What a step's score must reach: at least, below, or between both."""
+
+    at_least: Number | None = None
+    below: Number | None = None
+
+    @model_validator(mode="after")
+    def _require_a_bound(self) -> Self:
+        if self.at_least is None and self.below is None:
+            raise ValueError("a term needs `at_least` or `below`")
+        if self.at_least is not None and self.below is not None and self.at_least >= self.below:
+            raise ValueError("`at_least` must be under `below`, or no score can pass")
+        return self
+
+
+class Retry(Settings):
+    """Sends a rejected row back to a generate step, at most `attempts` times."""
+
+    step: str
+    prompt: Prompt | None = None
+    attempts: Count = 1
+
+
+class Term(NamedTuple):
+    """One condition of accept. `score` is a score id, or None for the rule over all judges.
+
+    `name` is what `reason` of a rejected row says.
+    """
+
+    name: str
+    score: str | None
+    at_least: float | None
+    below: float | None
+
+
+class Accept(Settings):
+    """The rule that turns a row's scores into accepted or rejected: every term must hold.
+
+    `scores` holds the terms written by step id: `{clear: {at_least: 0.5}}`. `min_score` is asked of
+    the judges together, by `consensus`.
+    """
+
+    scores: dict[str, Bound] = {}
+    min_score: Number | None = None
+    consensus: Literal["all", "any", "mean"] = "all"
+    no_flags: Flag = False
+    eager: Flag = True
+    retry: Retry | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_terms(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        own = {key: value[key] for key in value if key in ACCEPT_KEYS}
+        return {**own, "scores": {key: value[key] for key in value if key not in ACCEPT_KEYS}}
+
+    @model_serializer(mode="wrap")
+    def _spread_terms(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        whole = dump(self)
+        return {**whole.pop("scores"), **whole}
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The conditions in the order of the file, then `min_score`, then `no_flags`."""
+        found = [Term(name, name, b.at_least, b.below) for name, b in self.scores.items()]
+        if self.min_score is not None:
+            found.append(Term("min_score", None, self.min_score, None))
+        if self.no_flags:
+            found.append(Term("no_flags", None, None, None))
+        return tuple(found)
+
+
+ACCEPT_KEYS = frozenset({"min_score", "consensus", "no_flags", "eager", "retry"})
+
+
+class Space(Settings):
+    """How far a reviewer may move a parameter: a range (both ends in), or choices."""
+
+    min: Number | None = None
+    max: Number | None = None
+    choices: tuple[Any, ...] | None = None
+
+    @model_validator(mode="after")
+    def _require_one_form(self) -> Self:
+        ends = [end for end in (self.min, self.max) if end is not None]
+        if (self.choices is None and len(ends) != 2) or (self.choices is not None and ends):
+            raise ValueError("a space is either {min: …, max: …} or {choices: […]}")
+        if self.choices is not None and not self.choices:
+            raise ValueError("`choices` is empty")
+        if len(ends) == 2 and ends[0] > ends[1]:
+            raise ValueError("`min` is over `max`")
+        return self
+
+    def holds(self, value: Any) -> bool:
+        """Whether a parameter may have this value."""
+        if self.choices is not None:
+            return value in self.choices
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and self.min is not None and self.max is not None and self.min <= value <= self.max
+
+
+class Pilot(Settings):
+    """The measured beginning. `smoke` rows run first, unmeasured, to find plain breakage for little."""
+
+    rows: Literal["auto", "all"] | Count = "auto"
+    max_iterations: Count = 5
+    smoke: Count | None = None
+    shard_rows: Count = 1000
+
+
+class Scale(Settings):
+    """How much to make: work through `rows`, or end with exactly `accepted` rows."""
+
+    rows: Literal["all"] | Count | None = None
+    accepted: Count | None = None
+    max_rows: Count | None = None
+    shard_rows: Count = 1000
+
+    @model_validator(mode="after")
+    def _require_one_goal(self) -> Self:
+        if (self.rows is None) == (self.accepted is None):
+            raise ValueError("scale is either {rows: all}, {rows: N} or {accepted: N}")
+        if self.max_rows is not None and self.accepted is None:
+            raise ValueError("`max_rows` goes with `accepted`")
+        if self.max_rows is not None and self.accepted is not None and self.max_rows < self.accepted:
+            raise ValueError("`max_rows` is under `accepted`, so the goal could never be reached")
+        return self
+
+
+class Budget(Settings):
+    """The most the whole run may cost, and the share of it the pilot may take."""
+
+    usd: Annotated[Number, Field(gt=0)]
+    pilot_share: Annotated[Number, Field(gt=0, le=1)] | None = None
+
+
+class Package(Settings):
+    """The training data. `template` renders the prompt a student sees from the row's columns and `prompt`."""
+
+    format: str = "prompt-completion"
+    validation: Annotated[Number, Field(ge=0, lt=1)] = 0.05
+    prompt: str | None = None
+    completion: str | None = None
+    template: str = "{{ prompt }}"
+
+
+class Train(Settings):
+    """Which trainer on which student; every other key goes to the trainer's own options."""
+
+    method: str
+    model: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_options(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        own = {key: value[key] for key in value if key in ("method", "model")}
+        return {**own, "options": {key: value[key] for key in value if key not in own}}
+
+    @model_serializer
+    def _spread_options(self) -> dict[str, Any]:
+        return {"method": self.method, "model": self.model, **self.options}
+
+    @field_validator("model")
+    @classmethod
+    def _require_weights(cls, value: str) -> str:
+        if value.partition("/")[0] not in ("local", "hf") or not value.partition("/")[2]:
+            raise ValueError("a student has weights: write local/PATH or hf/NAME")
+        return value
+
+
+class Evaluate(Settings):
+    """Base against tuned on items a student never saw: a named or file source, or rows held out.
+
+    `few_shot` names the prompt of the few-shot arm; `require: better` makes the run fail (exit 1)
+    unless tuned beats base at `alpha`.
+    """
+
+    items: str | None = None
+    holdout: Count | None = None
+    scorer: str | dict[str, Any] = "contains"
+    arms: tuple[str, ...] = ("base", "tuned")
+    few_shot: str | None = None
+    alpha: Annotated[Number, Field(gt=0, lt=1)] = 0.05
+    max_tokens: Count = 256
+    require: Literal["better"] | None = None
+
+    @model_validator(mode="after")
+    def _require_items(self) -> Self:
+        if (self.items is None) == (self.holdout is None):
+            raise ValueError("evaluate takes either `items` or `holdout`")
+        if not self.arms or len(set(self.arms)) != len(self.arms):
+            raise ValueError("`arms` names each arm once")
+        return self
+
+
+__all__ = [
+    "Accept",
+    "Bound",
+    "Budget",
+    "Evaluate",
+    "Name",
+    "Package",
+    "Pilot",
+    "Retry",
+    "Scale",
+    "Share",
+    "SourceSettings",
+    "Space",
+    "Term",
+    "Train",
+]

@@ -1,0 +1,206 @@
+"""The pipeline as a frozen tree that knows its lines: its sections, its steps, and questions about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PrivateAttr
+
+from nexa_core.documents import Document, Keys
+from nexa_core.errors import PipelineFileError, Place, UnknownNameError
+from nexa_core.pipeline import paths
+from nexa_core.pipeline.roles import Number, Role, Settings
+from nexa_core.pipeline.sections import (
+    Accept,
+    Budget,
+    Evaluate,
+    Package,
+    Pilot,
+    Scale,
+    SourceSettings,
+    Space,
+    Train,
+)
+from nexa_core.pipeline.steps import CheckStep, CheckUse, CriticStep, GenerateStep, JudgeStep, Step
+from nexa_core.records import content_hash
+
+
+def _read_share(value: Any) -> Any:
+    """A share written as a percentage: "5%" is 0.05."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            return float(value.strip()[:-1]) / 100
+        except ValueError:
+            return value
+    return value
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the values of a pipeline came from: a file, and what was set over it.
+
+    Origins compare equal: two pipelines are one when they declare the same.
+    """
+
+    document: Document | None = field(default=None, compare=False)
+    sets: tuple[tuple[paths.Path, str], ...] = field(default=(), compare=False)
+
+    def place(self, keys: Keys) -> Place | None:
+        """The `--set` that wrote the value at a key path, else its line in the file."""
+        for path, text in reversed(self.sets):
+            if tuple(keys[: len(path)]) == path:
+                return Place(text)
+        return self.document.place(keys) if self.document else None
+
+
+class Pipeline(Settings):
+    """What one YAML file declares. Sections are named as in the file; `None` means not asked for."""
+
+    nexa: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
+    source: SourceSettings | None = None
+    models: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Role] = {}
+    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+    accept: Accept | None = None
+    pilot: Pilot = Pilot()
+    gate: str | dict[str, Any] | None = None
+    search_space: dict[str, Space] = {}
+    scale: Scale | None = None
+    budget: Budget | None = None
+    package: Package | None = None
+    train: Train | None = None
+    evaluate: Evaluate | None = None
+    fail_over: Annotated[Number, BeforeValidator(_read_share), Field(ge=0, le=1)] = 0.05
+
+    _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    def resolved(self) -> dict[str, Any]:
+        """The pipeline as JSON, with every default that is set: itself a pipeline file."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the resolved pipeline, 64 hex digits."""
+        return content_hash(self.resolved())
+
+    @property
+    def path(self) -> str | None:
+        """The file it was read from."""
+        return self._origin.document.path if self._origin.document else None
+
+    def place(self, path: str = "") -> Place | None:
+        """Where the value at a dotted path was written."""
+        try:
+            keys = self._keys(self._file_tree, path) if path else ()
+        except PipelineFileError:
+            keys = ()
+        return self._origin.place(keys)
+
+    def step(self, step_id: str) -> Step:
+        """The step with this id; UnknownNameError when there is none."""
+        for step in self.steps:
+            if step.id == step_id:
+                return step
+        raise UnknownNameError("step", step_id, [step.id for step in self.steps])
+
+    @property
+    def generate_steps(self) -> tuple[GenerateStep, ...]:
+        """The steps that make text, in order."""
+        return tuple(step for step in self.steps if isinstance(step, GenerateStep))
+
+    @property
+    def checks(self) -> tuple[CheckUse, ...]:
+        """Every check of every step, in order."""
+        return tuple(c for step in self.steps if isinstance(step, CheckStep) for c in step.checks)
+
+    @property
+    def score_ids(self) -> tuple[str, ...]:
+        """The fields of a row's `scores`: the ids of checks, judges and critics, in order."""
+        return tuple(
+            score
+            for step in self.steps
+            for score in (
+                [check.id for check in step.checks]
+                if isinstance(step, CheckStep)
+                else [step.id]
+                if isinstance(step, JudgeStep | CriticStep)
+                else []
+            )
+        )
+
+    def effective_sampling(self, step: Step) -> dict[str, Any]:
+        """The step's sampling over its role's; only keys that are set, `stop` as a list."""
+        role = self.models[step.model].sampling.as_dict() if hasattr(step, "model") else {}
+        own = step.sampling.as_dict() if isinstance(step, GenerateStep) else {}
+        return {**role, **own}
+
+    def answer_field(self, columns: Sequence[str] = ()) -> str | None:
+        """The column that answers: the last generate step's, else the source's by its usual name."""
+        if self.generate_steps:
+            return self.generate_steps[-1].into
+        usual = ("response", "completion", "answer", "output", "text")
+        return next((name for name in usual if name in columns), None)
+
+    def value_at(self, path: str) -> Any:
+        """The value at a dotted path, None where it is not set; a step's sampling falls back on its role's."""
+        tree = self._whole_tree
+        keys = self._keys(tree, path)
+        value = paths.read_at(tree, keys)
+        if value is None and keys[0] == "steps" and len(keys) == 5 and keys[3] == "sampling":
+            return self.effective_sampling(self.steps[int(keys[1])]).get(str(keys[4]))
+        return value
+
+    def with_values(self, values: Mapping[str, Any]) -> Pipeline:
+        """The pipeline with other values at dotted paths, validated like a file."""
+        from nexa_core.pipeline.reading import build
+
+        tree, sets = self.resolved(), list(self._origin.sets)
+        for path, value in values.items():
+            place = Place(f"{path}={value}")
+            keys = self._keys(tree, path, place)
+            tree = paths.write_at(tree, keys, value, place)
+            sets.append((keys, str(place)))
+        return build(tree, Origin(self._origin.document, tuple(sets)))
+
+    @property
+    def unused_roles(self) -> tuple[str, ...]:
+        """The model roles that no step, inline reviewer or scorer asks for."""
+        used = {step.model for step in self.steps if hasattr(step, "model")}
+        rest = [self.gate, self.evaluate and self.evaluate.scorer, [c.options for c in self.checks]]
+        used.update(role for part in rest for role in _models_in(part))
+        return tuple(role for role in self.models if role not in used)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd but no error, each with its place."""
+        return tuple(
+            f"No step uses the model role '{role}'. {self.place(f'models.{role}') or ''}".rstrip()
+            for role in self.unused_roles
+        )
+
+    @cached_property
+    def _whole_tree(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+    @property
+    def _file_tree(self) -> Mapping[str, Any]:
+        document = self._origin.document
+        return document.data if document and isinstance(document.data, dict) else self._whole_tree
+
+    def _keys(self, tree: Mapping[str, Any], path: str, place: Place | None = None) -> paths.Path:
+        return paths.find_keys(tree, path, tuple(Pipeline.model_fields), place)
+
+
+def _models_in(value: Any) -> Iterator[str]:
+    """Every string under a key `model` in nested options."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("model"), str):
+            yield value["model"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from _models_in(one)
