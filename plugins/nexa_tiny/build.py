@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import distributed, multiprocessing
 from torch.nn.functional import cross_entropy
 
 from nexa_tiny.corpus import iter_documents
@@ -31,12 +32,17 @@ class Recipe:
     """Everything that decides the weights, given the corpus."""
 
     tokens: int = 14_000_000
-    rows: int = 8
+    rows: int = 2
+    workers: int = 2
     peak_rate: float = 3e-3
     warmup: float = 0.02
     weight_decay: float = 0.05
     seed: int = 1
-    threads: int = 2
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps; each takes `rows` rows from every worker."""
+        return self.tokens // (self.rows * self.workers * CONTEXT)
 
 
 def train_tokenizer(seed: int, documents: int = 6000) -> "PreTrainedTokenizerFast":
@@ -138,39 +144,56 @@ def scale_rate(progress: float, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
-def train(recipe: Recipe, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
-    """The trained model in 32 bits; prints the loss as it goes."""
-    torch.set_num_threads(recipe.threads)
-    torch.manual_seed(recipe.seed)
-    model = create_model(tokenizer)
+def create_optimizer(model: "LlamaForCausalLM", weight_decay: float) -> torch.optim.AdamW:
+    """AdamW with decay on matrices only."""
     matrices = [p for p in model.parameters() if p.dim() > 1]
     vectors = [p for p in model.parameters() if p.dim() == 1]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": recipe.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ],
-        betas=(0.9, 0.98),
-    )
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+
+
+def average_gradients(model: "LlamaForCausalLM", workers: int) -> None:
+    """Replace every gradient by its mean over the workers, in one exchange."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= workers
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def train(rank: int, recipe: Recipe, tokenizer: "PreTrainedTokenizerFast", out: Path) -> None:
+    """One worker's training; worker 0 prints the loss and saves the model in 16 bits (bfloat16)."""
+    torch.set_num_threads(1)
+    torch.manual_seed(recipe.seed)
+    store = distributed.FileStore(str(out / "rendezvous"), recipe.workers)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=recipe.workers)
+    model = create_model(tokenizer)
+    optimizer = create_optimizer(model, recipe.weight_decay)
     labels = torch.tensor([tokenizer.encode(label)[0] for label in (" A", " B")])
-    steps = recipe.tokens // (recipe.rows * CONTEXT)
+    batches = itertools.islice(
+        iter_batches(tokenizer, recipe.seed, recipe.rows), rank, None, recipe.workers
+    )
     started = time.monotonic()
-    for step, batch in enumerate(
-        itertools.islice(iter_batches(tokenizer, recipe.seed, recipe.rows), steps)
-    ):
+    for step, batch in enumerate(itertools.islice(batches, recipe.steps)):
         for group in optimizer.param_groups:
-            group["lr"] = recipe.peak_rate * scale_rate(step / steps, recipe.warmup)
+            group["lr"] = recipe.peak_rate * scale_rate(step / recipe.steps, recipe.warmup)
         loss = compute_loss(model, batch, tokenizer.pad_token_id, labels)
         optimizer.zero_grad()
         loss.backward()
+        average_gradients(model, recipe.workers)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        if step % 50 == 0 or step == steps - 1:
+        if rank == 0 and (step % 50 == 0 or step == recipe.steps - 1):
             print(
-                f"step {step}/{steps} loss {loss.item():.3f} {time.monotonic() - started:.0f} s",
+                f"step {step}/{recipe.steps} loss {loss.item():.3f} {time.monotonic() - started:.0f} s",
                 flush=True,
             )
-    return model
+    if rank == 0:
+        model.to(torch.bfloat16).save_pretrained(out)
 
 
 def main() -> None:
@@ -183,11 +206,13 @@ def main() -> None:
         help="a few minutes instead of most of an hour, worse answers",
     )
     arguments = parser.parse_args()
-    recipe = Recipe(tokens=1_000_000, rows=4) if arguments.quick else Recipe()
+    recipe = Recipe(tokens=1_000_000) if arguments.quick else Recipe()
+    arguments.out.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer(recipe.seed)
-    model = train(recipe, tokenizer)
-    model.to(torch.bfloat16).save_pretrained(arguments.out)
     tokenizer.save_pretrained(arguments.out)
+    # Processes of one thread each: matrix products this small lose half a second core to waiting.
+    multiprocessing.spawn(train, (recipe, tokenizer, arguments.out), nprocs=recipe.workers)
+    (arguments.out / "rendezvous").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
