@@ -1,6 +1,6 @@
-"""nexa: turns a teacher model, or a raw base model, into a trained student, and proves each step first.
+"""The public surface of nexa: every name a plugin or a script needs, imported when it is first used.
 
-Everything a plugin may use is a name of this root; each is loaded when it is first asked for.
+Importing it must import nothing heavy: no pydantic, no pyarrow, no pluggy.
 """
 
 from __future__ import annotations
@@ -9,22 +9,219 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nexa_core.errors import *
-    from nexa_core.events import *
-    from nexa_core.hookspecs import hookimpl as hookimpl
-    from nexa_core.protocols import *
-    from nexa_core.records import *
-    from nexa_core.specs import *
+    from nexa_core.errors import (
+        BudgetError,
+        CheckError,
+        DiskFullError,
+        GateFileError,
+        JournalError,
+        JudgeError,
+        ManifestError,
+        MissingExtraError,
+        ModelError,
+        NexaError,
+        PipelineFileError,
+        Place,
+        PluginConflictError,
+        PluginError,
+        PluginLoadError,
+        PreflightError,
+        PromptFileError,
+        RunLockedError,
+        RunVersionError,
+        ScorerError,
+        SourceError,
+        StepError,
+        StoreError,
+        TooManyFailures,
+        TrainerError,
+        UnknownNameError,
+        UsageError,
+        WorkspaceError,
+        boundary,
+        suggest,
+    )
+    from nexa_core.events import (
+        Event,
+        GateDecided,
+        IterationStarted,
+        ParametersChanged,
+        PhaseFinished,
+        PhaseStarted,
+        RowsSampled,
+        RunFinished,
+        RunResumed,
+        RunStarted,
+        SettingChanged,
+        ShardCommitted,
+        ShardProgressed,
+        TrainingProgressed,
+        WarningRaised,
+    )
+    from nexa_core.hookspecs import (
+        hookimpl,
+    )
+    from nexa_core.pipeline import (
+        Role,
+    )
+    from nexa_core.prompts import (
+        Prompt,
+    )
+    from nexa_core.protocols import (
+        Check,
+        Exporter,
+        Judge,
+        Metric,
+        Model,
+        Reviewer,
+        Scorer,
+        SetCheck,
+        Source,
+        Trainer,
+    )
+    from nexa_core.records import (
+        Choice,
+        Completion,
+        Decision,
+        Evidence,
+        FinishReason,
+        GateCheck,
+        Message,
+        Opinion,
+        Request,
+        Row,
+        Score,
+        ScoreColumns,
+        State,
+        Training,
+        Usage,
+        Verdict,
+        canonical_json,
+        content_hash,
+    )
+    from nexa_core.specs import (
+        CheckSpec,
+        ExporterSpec,
+        FileSpec,
+        JudgeSpec,
+        MetricSpec,
+        ModelSpec,
+        Need,
+        ReviewerSpec,
+        ScorerSpec,
+        SourceSpec,
+        Spec,
+        TrainerSpec,
+    )
 
-_HOMES = ("errors", "records", "specs", "protocols", "events")
+__version__ = "0.1.0"
+
+_GROUND_FLOOR = ("errors", "records", "events", "specs", "protocols", "hookspecs")
+_ABOVE = {"Prompt": "prompts", "Role": "pipeline", "load": "api"}
+
+__all__ = [
+    "BudgetError",
+    "Check",
+    "CheckError",
+    "CheckSpec",
+    "Choice",
+    "Completion",
+    "Decision",
+    "DiskFullError",
+    "Event",
+    "Evidence",
+    "Exporter",
+    "ExporterSpec",
+    "FileSpec",
+    "FinishReason",
+    "GateCheck",
+    "GateDecided",
+    "GateFileError",
+    "IterationStarted",
+    "JournalError",
+    "Judge",
+    "JudgeError",
+    "JudgeSpec",
+    "ManifestError",
+    "Message",
+    "Metric",
+    "MetricSpec",
+    "MissingExtraError",
+    "Model",
+    "ModelError",
+    "ModelSpec",
+    "Need",
+    "NexaError",
+    "Opinion",
+    "ParametersChanged",
+    "PhaseFinished",
+    "PhaseStarted",
+    "PipelineFileError",
+    "Place",
+    "PluginConflictError",
+    "PluginError",
+    "PluginLoadError",
+    "PreflightError",
+    "Prompt",
+    "PromptFileError",
+    "Request",
+    "Reviewer",
+    "ReviewerSpec",
+    "Role",
+    "Row",
+    "RowsSampled",
+    "RunFinished",
+    "RunLockedError",
+    "RunResumed",
+    "RunStarted",
+    "RunVersionError",
+    "Score",
+    "ScoreColumns",
+    "Scorer",
+    "ScorerError",
+    "ScorerSpec",
+    "SetCheck",
+    "SettingChanged",
+    "ShardCommitted",
+    "ShardProgressed",
+    "Source",
+    "SourceError",
+    "SourceSpec",
+    "Spec",
+    "State",
+    "StepError",
+    "StoreError",
+    "TooManyFailures",
+    "Trainer",
+    "TrainerError",
+    "TrainerSpec",
+    "Training",
+    "TrainingProgressed",
+    "UnknownNameError",
+    "Usage",
+    "UsageError",
+    "Verdict",
+    "WarningRaised",
+    "WorkspaceError",
+    "__version__",
+    "boundary",
+    "canonical_json",
+    "content_hash",
+    "hookimpl",
+    "load",
+    "suggest",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "hookimpl":
-        return import_module("nexa_core.hookspecs").hookimpl
-    for home in _HOMES:
-        module = import_module(f"nexa_core.{home}")
-        if name in module.__all__:
-            globals()[name] = getattr(module, name)
-            return globals()[name]
-    raise AttributeError(f"module 'nexa_core' has no attribute '{name}'")
+    if name not in __all__:
+        raise AttributeError(f"module 'nexa_core' has no attribute '{name}'")
+    homes = (_ABOVE[name],) if name in _ABOVE else _GROUND_FLOOR
+    modules = (import_module(f"nexa_core.{home}") for home in homes)
+    value = next(getattr(module, name) for module in modules if hasattr(module, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -64,7 +64,9 @@ def _put_sets(
         place = Place(f"--set {text}")
         if not equals or not path.strip():
             raise PipelineFileError(
-                f"'--set {text}' sets nothing.", "Write --set PATH=VALUE, as in --set seed=3.", place
+                f"'--set {text}' sets nothing.",
+                "Write --set PATH=VALUE, as in --set seed=3.",
+                place,
             )
         keys = paths.find_keys(tree, path.strip(), tuple(Pipeline.model_fields), place)
         parsed = parse_yaml(value, str(place), PipelineFileError).data

@@ -126,7 +126,12 @@ class Space(Settings):
         if self.choices is not None:
             return value in self.choices
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and self.min is not None and self.max is not None and self.min <= value <= self.max
+        return (
+            number
+            and self.min is not None
+            and self.max is not None
+            and self.min <= value <= self.max
+        )
 
 
 class Pilot(Settings):
@@ -152,7 +157,11 @@ class Scale(Settings):
             raise ValueError("scale is either {rows: all}, {rows: N} or {accepted: N}")
         if self.max_rows is not None and self.accepted is None:
             raise ValueError("`max_rows` goes with `accepted`")
-        if self.max_rows is not None and self.accepted is not None and self.max_rows < self.accepted:
+        if (
+            self.max_rows is not None
+            and self.accepted is not None
+            and self.max_rows < self.accepted
+        ):
             raise ValueError("`max_rows` is under `accepted`, so the goal could never be reached")
         return self
 

@@ -30,7 +30,9 @@ class InlinePrompt(Settings):
     @model_validator(mode="after")
     def _require_one_form(self) -> Self:
         if (self.user is None) == (self.text is None):
-            raise ValueError("an inline prompt is either {user: …}, {system: …, user: …} or {text: …}")
+            raise ValueError(
+                "an inline prompt is either {user: …}, {system: …, user: …} or {text: …}"
+            )
         if self.system is not None and self.text is not None:
             raise ValueError("a system prompt needs `user`; `text` is for completions")
         return self
