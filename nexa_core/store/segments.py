@@ -1,0 +1,103 @@
+"""The files of a journal: numbered segments, each with one writer ever, and the ballast beside them."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from nexa_core.store.failpoints import failpoint
+from nexa_core.store.files import sync_folder, write_all
+
+__all__ = ["Segment", "drop_ballast", "list_segments", "remove_journal", "reserve_ballast"]
+
+BALLAST_BYTES = 4 << 20
+"""Disk kept aside while a journal is open, so that replies in flight still land when it is full."""
+
+
+class Segment:
+    """One file `<unit>.<n>.journal`, created by this process and appended to by nobody else."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+        self._size = self._durable_size = 0
+
+    @classmethod
+    def create(cls, folder: Path, unit: str, data: bytes = b"") -> Segment:
+        """The next free segment, holding `data` durably; on OSError no file is left behind."""
+        number = max(list_segments(folder, unit), default=0) + 1
+        path = folder / f"{unit}.{number}.journal"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        segment = cls(path, os.open(path, flags, 0o600))
+        try:
+            if data:
+                segment.write(data)
+                segment.sync()
+            sync_folder(folder)
+        except OSError:
+            segment.close()
+            path.unlink()
+            raise
+        return segment
+
+    def write(self, data: bytes) -> None:
+        """Hand bytes to the kernel: after this they outlive the process, not yet the machine."""
+        failpoint("journal-write")
+        write_all(self._fd, data)
+        self._size += len(data)
+
+    def sync(self) -> None:
+        """Make what is written durable; must not be called again once it has failed."""
+        size = self._size
+        failpoint("journal-sync")
+        os.fdatasync(self._fd)
+        self._durable_size = size
+
+    def cut(self) -> None:
+        """Drop what never became durable and now lies in a later segment; best effort."""
+        with suppress(OSError):
+            os.ftruncate(self._fd, self._durable_size)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def list_segments(folder: Path, unit: str) -> dict[int, Path]:
+    """A unit's segments by number, oldest first."""
+    pattern = re.compile(re.escape(unit) + r"\.([1-9][0-9]*)\.journal")
+    if not folder.is_dir():
+        return {}
+    found = {int(m[1]): path for path in folder.iterdir() if (m := pattern.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
+def remove_journal(folder: Path, unit: str) -> None:
+    """Delete every segment of a unit that is committed."""
+    for path in list_segments(folder, unit).values():
+        path.unlink(missing_ok=True)
+    drop_ballast(folder, unit)
+
+
+def reserve_ballast(folder: Path, unit: str) -> None:
+    """Occupy disk that `drop_ballast` frees; OSError when there is not enough."""
+    fd = os.open(_ballast_path(folder, unit), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(fd, 0, BALLAST_BYTES)
+        else:
+            write_all(fd, bytes(BALLAST_BYTES))
+    except OSError:
+        drop_ballast(folder, unit)
+        raise
+    finally:
+        os.close(fd)
+
+
+def drop_ballast(folder: Path, unit: str) -> None:
+    _ballast_path(folder, unit).unlink(missing_ok=True)
+
+
+def _ballast_path(folder: Path, unit: str) -> Path:
+    return folder / f"{unit}.ballast"

@@ -1,0 +1,152 @@
+"""The Parquet files of shards: committed whole or not at all, verified when read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nexa_core.errors import ManifestError, Place
+from nexa_core.store.content import hash_content
+from nexa_core.store.failpoints import failpoint
+from nexa_core.store.files import disk_errors, sync_folder
+from nexa_core.store.manifest import ShardEntry
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["CommittedFiles", "commit_shard", "find_damaged", "read_shard", "sweep"]
+
+_REDO = "`nexa resume` redoes it; answered calls are not asked again."
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedFiles:
+    """What `commit_shard` left in the folder: SHA-256 by file name, and the rows' content hash."""
+
+    files: Mapping[str, str]
+    content_hash: str
+    rows: int
+
+
+def commit_shard(
+    folder: Path, index: int, rows: pa.Table, calls: pa.Table | None = None
+) -> CommittedFiles:
+    """Write `<index>.parquet` and `<index>.calls.parquet`, verified and durable.
+
+    The shard counts only once its line is in the manifest; until then these files are redone.
+
+    Raises:
+        DiskFullError: no room; nothing is left behind but a temporary file that `sweep` removes.
+        ManifestError: what was read back differs from what was written.
+    """
+    tables = {f"{index:05d}.parquet": rows}
+    if calls is not None:
+        tables[f"{index:05d}.calls.parquet"] = calls
+    hashes = {name: hash_content(table) for name, table in tables.items()}
+    files: dict[str, str] = {}
+    for name, table in tables.items():
+        with disk_errors(folder / name, ManifestError):
+            _write_table(_temporary(folder, name), table)
+            files[name] = _verify(_temporary(folder, name), table.num_rows, hashes[name])
+    failpoint("shard-before-rename")
+    with disk_errors(folder, ManifestError):
+        for name in tables:
+            _temporary(folder, name).rename(folder / name)
+            failpoint("shard-after-rename")
+        sync_folder(folder)
+    failpoint("shard-after-dirsync")
+    return CommittedFiles(files, hashes[f"{index:05d}.parquet"], rows.num_rows)
+
+
+def read_shard(
+    path: Path, sha256: str | None = None, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """A committed Parquet file as a table.
+
+    Args:
+        sha256: What the manifest says; given, the whole file is checked against it, not given,
+            the checksums of its pages are.
+
+    Raises:
+        ManifestError: the file is missing, truncated or altered.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if sha256 is not None and _hash_file(path) != sha256:
+            raise _damaged(path, "its SHA-256 is not the one in the manifest")
+        return pq.read_table(
+            path, columns=columns, page_checksum_verification=True, partitioning=None
+        )
+    except FileNotFoundError as cause:
+        raise _damaged(path, "the file is missing") from cause
+    except (OSError, pa.ArrowException) as cause:
+        raise _damaged(path, str(cause).splitlines()[0]) from cause
+
+
+def find_damaged(folder: Path, entries: Iterable[ShardEntry]) -> list[ShardEntry]:
+    """The committed shards with a file that is missing or not what the manifest says."""
+
+    def is_whole(name: str, sha256: str) -> bool:
+        path = folder / name
+        return path.is_file() and _hash_file(path) == sha256
+
+    return [e for e in entries if not all(is_whole(*file) for file in e.files.items())]
+
+
+def sweep(folder: Path, entries: Iterable[ShardEntry]) -> list[str]:
+    """Remove what no manifest line names: Parquet to be redone, temporary files, spent journals.
+
+    Returns:
+        The names removed.
+    """
+    entries = list(entries)
+    kept = {name for entry in entries for name in entry.files}
+    committed = {f"{entry.shard:05d}" for entry in entries}
+    removed = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        stray = path.suffix in {".tmp", ".ballast"}
+        stray |= path.suffix == ".parquet" and path.name not in kept
+        stray |= path.suffix == ".journal" and path.name.split(".")[0] in committed
+        if stray and not path.is_dir():
+            path.unlink()
+            removed.append(path.name)
+    return removed
+
+
+def _temporary(folder: Path, name: str) -> Path:
+    return folder / f".{name}.{os.getpid()}.tmp"
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    import pyarrow.parquet as pq
+
+    failpoint("shard-write")
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb") as file:
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+        file.flush()
+        os.fsync(fd)
+    failpoint("shard-after-temporary")
+
+
+def _verify(path: Path, rows: int, content_hash: str) -> str:
+    """Read a file back; its SHA-256."""
+    table = read_shard(path)
+    if table.num_rows != rows or hash_content(table) != content_hash:
+        raise _damaged(path, "what was read back differs from what was written")
+    return _hash_file(path)
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _damaged(path: Path, why: str) -> ManifestError:
+    return ManifestError(f"Shard '{path.name}' cannot be used: {why}.", _REDO, Place(str(path)))
