@@ -31,7 +31,7 @@ def hash_content(table: pa.Table) -> str:
     return whole.hexdigest()
 
 
-def _empty(kind: pa.DataType) -> pa.Array:
+def _empty(kind: pa.DataType) -> Any:
     import pyarrow as pa
 
     return pa.array([], kind)

@@ -217,7 +217,7 @@ class Journal:
             self._changed.wait_for(
                 lambda: self._closing or len(self._unsynced) >= GROUP_FRAMES, GROUP_SECONDS
             )
-            return bool(self._unsynced) and self._segment is not None or not self._closing
+            return not self._closing or (bool(self._unsynced) and self._segment is not None)
 
     def _settle(self, count: int) -> None:
         while self._durable < count:

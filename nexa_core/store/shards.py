@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,9 +62,7 @@ def commit_shard(
     return CommittedFiles(files, hashes[f"{index:05d}.parquet"], rows.num_rows)
 
 
-def read_shard(
-    path: Path, sha256: str | None = None, columns: Sequence[str] | None = None
-) -> pa.Table:
+def read_shard(path: Path, sha256: str | None = None, columns: list[str] | None = None) -> pa.Table:
     """A committed Parquet file as a table.
 
     Args:
