@@ -204,7 +204,10 @@ class GateCheck:
     those of the tested share (`k` of `n` rows under the threshold). `e_pass` and `e_fail` are the
     e-values for and against; the verdict turns at 1/alpha. `certified` is False where the rule is
     decided on the observed count or value itself. `rows_needed` is the fewest further rows that
-    could turn an inconclusive rule into a pass, None where no number could within the cap.
+    could turn an inconclusive rule into a pass, None where no number could within the cap;
+    `rows_likely` the further rows by which a pass within the cap has come with chance one half, and
+    `chance` the chance that it comes at all. `basis` is "evidence" (the sequential test), "count",
+    "value" or "census" (every row there is was measured).
     """
 
     metric: str
@@ -223,6 +226,10 @@ class GateCheck:
     rows_needed: int | None = None
     hard: bool = True
     population: str = ""
+    aggregate: str = "rate"
+    basis: str = "evidence"
+    chance: float | None = None
+    rows_likely: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The check as records and `--json` print it."""

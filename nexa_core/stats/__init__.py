@@ -13,6 +13,7 @@ from nexa_core.stats.paired import (
 )
 from nexa_core.stats.planning import (
     chance_to_pass,
+    pass_by_row,
     predictive_pass,
     rows_likely_to_pass,
     rows_to_pass,
@@ -40,6 +41,7 @@ __all__ = [
     "log_e_below",
     "mcnemar",
     "newcombe",
+    "pass_by_row",
     "predictive_pass",
     "rows_likely_to_pass",
     "rows_to_pass",

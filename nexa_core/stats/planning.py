@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nexa_core.stats.sequential import fail_limits, log_e_below, pass_limits
 
-__all__ = ["chance_to_pass", "predictive_pass", "rows_likely_to_pass", "rows_to_pass"]
+__all__ = ["chance_to_pass", "pass_by_row", "predictive_pass", "rows_likely_to_pass", "rows_to_pass"]
 
 _MANY_ROWS = 10**9
 
@@ -42,8 +42,12 @@ def chance_to_pass(p0: float, alpha: float, true_rate: float, cap: int) -> float
     Exact: the distribution of the count is carried row by row between the absorbing limits
     (Armitage, McPherson & Rowe 1969, "Repeated significance tests on accumulating data").
     """
-    passed = _pass_by_row(0, 0, p0, alpha, cap, lambda k, _: np.full(len(k), true_rate))
-    return float(passed.sum())
+    return float(pass_by_row(p0, alpha, true_rate, cap)[-1])
+
+
+def pass_by_row(p0: float, alpha: float, true_rate: float, cap: int) -> NDArray[np.float64]:
+    """The chance that PASS has come by row 0, 1 … `cap`, and before FAIL; see `chance_to_pass`."""
+    return np.cumsum(_pass_by_row(0, 0, p0, alpha, cap, lambda k, _: np.full(len(k), true_rate)))
 
 
 def predictive_pass(k: int, n: int, p0: float, alpha: float, cap: int) -> float:

@@ -24,7 +24,8 @@ def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs(b, c):
     )
     k, n = min(b, c), b + c
     want = 1.0 if b == c else 2 * binom.cdf(k, n, 0.5) - binom.pmf(k, n, 0.5)
-    assert midp == pytest.approx(want, rel=1e-9) and 0 < midp <= exact <= 1
+    assert midp == pytest.approx(want, rel=1e-9)
+    assert 0 < midp <= exact <= 1
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,8 @@ def test_sign_flips_agree_with_enumeration_and_with_sampling():
 def test_holm_steps_down_and_keeps_the_order_given():
     """Holm's own arithmetic: 3·0.01, then 2·0.02, then the largest so far."""
     assert stats.holm([0.03, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
-    assert stats.holm([0.9, 0.6]) == [1.0, 1.0] and stats.holm([]) == []
+    assert stats.holm([0.9, 0.6]) == [1.0, 1.0]
+    assert stats.holm([]) == []
 
 
 @given(st.integers(1, 400), st.data(), st.sampled_from([0.05, 0.01]))

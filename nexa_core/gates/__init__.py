@@ -1,0 +1,30 @@
+"""Gates: what a gate file says, what a measurement proves, what follows from it. Pure."""
+
+from __future__ import annotations
+
+from nexa_core.gates.assessment import Look, assess, assess_gate
+from nexa_core.gates.decision import Ruling, decide
+from nexa_core.gates.planning import Assumption, RulePlan, never_passes, plan, rows_auto
+from nexa_core.gates.reading import gate_from, read_gate
+from nexa_core.gates.rules import Gate, ReviewerUse, Rule, bind_gate
+from nexa_core.gates.wording import describe
+
+__all__ = [
+    "Assumption",
+    "Gate",
+    "Look",
+    "ReviewerUse",
+    "Rule",
+    "RulePlan",
+    "Ruling",
+    "assess",
+    "assess_gate",
+    "bind_gate",
+    "decide",
+    "describe",
+    "gate_from",
+    "never_passes",
+    "plan",
+    "read_gate",
+    "rows_auto",
+]

@@ -1,0 +1,62 @@
+"""Checks in plain words, for reasons, records and screens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nexa_core.records import GateCheck, Verdict
+
+__all__ = ["describe", "describe_rule", "join", "show_percent"]
+
+_OPS = {"below": "below", "at_least": "at least", "equals": "exactly"}
+
+
+def describe(check: GateCheck) -> str:
+    """One sentence: what the rule wants, what was measured, and how sure that is."""
+    wants = describe_rule(check)
+    if check.n == 0:
+        where = f" ({check.population})" if check.population else ""
+        return f"{wants}: no row was measured{where}."
+    verb = {Verdict.PASS: "holds", Verdict.FAIL: "does not hold"}.get(check.verdict, "is undecided")
+    return f"{wants} {verb}: {_measured(check)}{_sureness(check)}."
+
+
+def describe_rule(check: GateCheck) -> str:
+    """The rule as words: `runaway_rate below 5 %`."""
+    threshold = (
+        show_percent(check.threshold) if check.aggregate == "rate" else f"{check.threshold:g}"
+    )
+    return f"{check.metric} {_OPS[check.rule]} {threshold}"
+
+
+def join(sentences: Iterable[str]) -> str:
+    """Sentences as one text."""
+    return " ".join(sentences)
+
+
+def show_percent(share: float) -> str:
+    """A share as a percentage with three digits: 0.1267 is "12.7 %"."""
+    return f"{100 * share:.3g} %"
+
+
+def _measured(check: GateCheck) -> str:
+    if check.aggregate == "rate":
+        return f"{check.k:,.0f} of {check.n:,} rows, {show_percent(check.k / check.n)}"
+    if check.aggregate == "mean":
+        return f"mean {check.value:.4g} over {check.n:,} rows"
+    side = {"below": "under", "at_least": "at or over", "equals": "at"}[check.rule]
+    return f"median {check.value:g}, {check.k:,.0f} of {check.n:,} rows {side} {check.threshold:g}"
+
+
+def _sureness(check: GateCheck) -> str:
+    if check.basis == "census":
+        return " (every row there is)"
+    if not check.certified:
+        return " (observed, uncertified)"
+    if check.lower is None or check.upper is None or check.alpha is None:
+        return ""
+    what = "share" if check.aggregate == "median" else "true rate"
+    return (
+        f" ({what} between {show_percent(check.lower)} and {show_percent(check.upper)}, "
+        f"each bound at {show_percent(1 - check.alpha)})"
+    )
