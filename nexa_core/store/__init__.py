@@ -1,1 +1,1 @@
-"""The durable state of a run: journals, shards, manifests, events, and the folder that holds them."""
+"""The durable state of a run: journals, shards, manifests, events, and their folder."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["hash_content"]
 
-_EXCLUDED = frozenset({"provenance.run"})
+_EXCLUDED = frozenset({'"provenance"."run"'})
 
 
 def hash_content(table: pa.Table) -> str:
@@ -24,7 +25,7 @@ def hash_content(table: pa.Table) -> str:
     for name in table.column_names:
         column = table.column(name)
         for chunk in column.chunks or [_empty(column.type)]:
-            _walk(name, chunk, digests)
+            _walk(json.dumps(name), chunk, digests)
     whole = hashlib.sha256(str(table.num_rows).encode())
     for path in sorted(digests):
         whole.update(f"\n{path}\n{digests[path].hexdigest()}".encode())
@@ -55,7 +56,7 @@ def _walk(path: str, array: Any, digests: dict[str, Any]) -> None:
     _add(digests, f"{path}?", pc.is_valid(array).cast("uint8"))
     if kinds.is_struct(kind):
         for field, child in zip(kind, array.flatten(), strict=True):
-            _walk(f"{path}.{field.name}", child, digests)
+            _walk(f"{path}.{json.dumps(field.name)}", child, digests)
     elif kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
         _add(digests, f"{path}#", pc.list_value_length(array).cast("int64").fill_null(0))
         _walk(f"{path}[]", array.flatten(), digests)

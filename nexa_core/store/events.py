@@ -11,7 +11,14 @@ from typing import Any
 
 from nexa_core.errors import StoreError
 from nexa_core.events import Event, GateDecided, RunFinished, RunStarted, SettingChanged
-from nexa_core.store.files import cut_torn_line, disk_errors, encode_line, read_lines, write_all
+from nexa_core.store.files import (
+    cut_torn_line,
+    disk_errors,
+    encode_line,
+    read_lines,
+    sync_data,
+    write_all,
+)
 
 __all__ = ["EVENTS", "EventBatch", "EventLog", "read_events"]
 
@@ -65,14 +72,14 @@ class EventLog:
             cut_torn_line(self._fd)
             write_all(self._fd, encode_line(record))
             if isinstance(event, _DURABLE):
-                os.fdatasync(self._fd)
+                sync_data(self._fd)
         self._seq += 1
         return record
 
     def close(self) -> None:
         """Force everything to disk and release the file."""
         with disk_errors(self._path, StoreError):
-            os.fdatasync(self._fd)
+            sync_data(self._fd)
             os.close(self._fd)
 
 

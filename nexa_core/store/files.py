@@ -1,4 +1,4 @@
-"""Files that survive a kill: lines appended, files replaced whole, and their folders, forced to disk."""
+"""Writing that survives a kill: lines appended, files replaced whole, all forced to disk."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ __all__ = [
     "encode_line",
     "read_lines",
     "replace_file",
+    "sync_data",
     "sync_folder",
     "write_all",
 ]
@@ -29,7 +30,7 @@ _TAIL = 1 << 16
 
 
 def describe_disk_error(cause: OSError, path: Path, error: type[StoreError]) -> StoreError:
-    """`cause` as a typed error: DiskFullError where space, quota or size ran out, else `error`."""
+    """`cause` as a typed error: DiskFullError where space or quota ran out, else `error`."""
     why = os.strerror(cause.errno) if cause.errno else str(cause)
     if cause.errno in _FULL:
         fix = "Free some space, then `nexa resume` goes on; nothing that was answered is lost."
@@ -53,6 +54,11 @@ def write_all(fd: int, data: bytes) -> None:
         written += os.write(fd, memoryview(data)[written:])
 
 
+def sync_data(fd: int) -> None:
+    """Force a file's bytes, and what is needed to read them, to disk."""
+    getattr(os, "fdatasync", os.fsync)(fd)  # macOS has no fdatasync
+
+
 def sync_folder(path: Path) -> None:
     """Force a folder's entries to disk, so that a rename or a new file in it outlives power loss."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -72,7 +78,7 @@ def replace_file(path: Path, data: bytes, durable: bool = True) -> None:
             os.fsync(fd)
     finally:
         os.close(fd)
-    os.replace(temporary, path)
+    temporary.replace(path)
     if durable:
         sync_folder(path.parent)
 
@@ -100,6 +106,8 @@ def append_line(path: Path, value: Mapping[str, Any]) -> None:
 def cut_torn_line(fd: int) -> int:
     """Truncate an open file after its last line feed; the number of bytes cut."""
     size = end = os.fstat(fd).st_size
+    if not size or os.pread(fd, 1, size - 1) == b"\n":
+        return 0
     while end:
         start = max(0, end - _TAIL)
         feed = os.pread(fd, end - start, start).rfind(b"\n")
@@ -113,7 +121,7 @@ def cut_torn_line(fd: int) -> int:
 
 
 def read_lines(path: Path, offset: int = 0) -> Iterator[bytes]:
-    """The complete lines from a byte offset on, with their line feed; a torn last line is left out."""
+    """The complete lines from a byte offset on, line feeds included, without a torn last one."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -126,6 +134,6 @@ def read_lines(path: Path, offset: int = 0) -> Iterator[bytes]:
 
 
 def _simplify(value: object) -> object:
-    """Paths as text, tuples of NumPy and Arrow scalars as the number they hold."""
+    """NumPy and Arrow scalars as the value they hold, all else (paths) as text."""
     item = getattr(value, "item", None) or getattr(value, "as_py", None)
     return item() if callable(item) else str(value)

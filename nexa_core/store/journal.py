@@ -261,7 +261,7 @@ def read_journal(folder: Path, unit: str, salvage: bool = False) -> JournalConte
             raise JournalError(
                 f"The journal '{path.name}' is damaged at byte {scan.damaged_at}: "
                 f"{scan.damaged_bytes:,} bytes do not match their checksum.",
-                "`nexa resume RUN --salvage` keeps every whole frame and asks the lost calls again.",
+                "`nexa resume RUN --salvage` keeps what is whole and asks the lost calls again.",
                 Place(str(path)),
             )
         contents.segments += 1

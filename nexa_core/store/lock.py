@@ -1,4 +1,4 @@
-"""Who works on a run: a lock that dies with its process, and the way to ask that process to stop."""
+"""Who works on a run: a lock that dies with its process, and how to ask that one to stop."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RunLock:
         path = run_folder / LOCK
         with disk_errors(path, StoreError):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        # A short patience: a reader that asks whether anyone holds the lock holds it for an instant.
+        # Short patience: `find_owner` in another process holds the lock for an instant.
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not _try_lock(fd, fcntl.LOCK_EX):
             if time.monotonic() > deadline:

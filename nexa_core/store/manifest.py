@@ -1,4 +1,4 @@
-"""The manifest of an iteration or of scale: one line per committed shard, the truth for rows and money.
+"""The manifest of an iteration or of scale: a line per committed shard, the truth on data.
 
 Lines are only ever appended. A shard whose files went bad is retracted by a line of its own, after
 which it may be committed again.

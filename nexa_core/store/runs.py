@@ -1,31 +1,21 @@
-"""The folder of a run: where everything lies, how it is created once, found, listed and removed."""
+"""The runs of a workspace: created once, found again, listed and removed."""
 
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
-from nexa_core.errors import (
-    Place,
-    RunVersionError,
-    StoreError,
-    UnknownNameError,
-    UsageError,
-)
-from nexa_core.store.events import EVENTS
+from nexa_core.errors import Place, StoreError, UnknownNameError, UsageError
 from nexa_core.store.files import disk_errors, encode_line, sync_folder, write_all
+from nexa_core.store.layout import FORMAT, RECORD, Run, ShardFolder
 from nexa_core.store.lock import RunLock
-from nexa_core.store.manifest import MANIFEST
-from nexa_core.store.status import STATUS
 
 __all__ = [
     "FORMAT",
@@ -38,115 +28,8 @@ __all__ = [
     "remove_run",
 ]
 
-FORMAT = 1
-"""The layout of run folders that this version writes, and the newest that it reads."""
-
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _RESERVED = {"latest", "none"}
-_RECORD = "run.json"
-
-
-@dataclass(frozen=True)
-class ShardFolder:
-    """The folder of an iteration or of scale: its parameters, shards and manifest.
-
-    `name` is relative to the run, as in `iterations/01` and `scale`.
-    """
-
-    path: Path
-    name: str
-
-    @property
-    def shards(self) -> Path:
-        """Where the Parquet files lie, and while a shard is under way its journal."""
-        return self.path / "shards"
-
-    @property
-    def manifest_path(self) -> Path:
-        return self.path / MANIFEST
-
-    @property
-    def parameters_path(self) -> Path:
-        return self.path / "parameters.json"
-
-    @property
-    def qc_summary_path(self) -> Path:
-        return self.path / "qc_summary.json"
-
-    def unit(self, shard: int) -> str:
-        """A shard's name within the run, as the manifest and events write it."""
-        return f"{self.name}/{shard:05d}"
-
-    def create(self) -> ShardFolder:
-        """Make the folders where they do not exist."""
-        self.shards.mkdir(parents=True, exist_ok=True)
-        return self
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run's folder; `record` is its run.json, written once and never changed."""
-
-    path: Path
-
-    @property
-    def id(self) -> str:
-        return self.path.name
-
-    @cached_property
-    def record(self) -> Mapping[str, Any]:
-        """The run.json.
-
-        Raises:
-            RunVersionError: it was written by a newer nexa.
-            StoreError: it cannot be read.
-        """
-        return _read_record(self.path / _RECORD)
-
-    @property
-    def pipeline_hash(self) -> str:
-        return str(self.record.get("pipeline_hash", ""))
-
-    @property
-    def scale(self) -> ShardFolder:
-        return ShardFolder(self.path / "scale", "scale")
-
-    @property
-    def dataset(self) -> Path:
-        return self.path / "dataset"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.path / "evaluation"
-
-    @property
-    def report_path(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def record_path(self) -> Path:
-        return self.path / _RECORD
-
-    @property
-    def events_path(self) -> Path:
-        return self.path / EVENTS
-
-    @property
-    def status_path(self) -> Path:
-        return self.path / STATUS
-
-    def iteration(self, number: int) -> ShardFolder:
-        """The folder of an iteration; they count from 1."""
-        name = f"iterations/{number:02d}"
-        return ShardFolder(self.path / name, name)
-
-    def iterations(self) -> list[ShardFolder]:
-        """The iterations that were started, in order."""
-        folders = self.path.glob("iterations/[0-9]*")
-        return [self.iteration(number) for number in sorted(int(f.name) for f in folders)]
-
-    def training(self, name: str) -> Path:
-        return self.path / "training" / name
 
 
 def create_run(artifacts: Path, run_id: str | None, name: str, record: Mapping[str, Any]) -> Run:
@@ -207,7 +90,7 @@ def open_run(artifacts: Path, run_id: str) -> Run:
         if not runs:
             raise UsageError(f"There is no run in '{artifacts}'.", "`nexa run FILE` makes one.")
         return _checked(runs[0])
-    if _ID.fullmatch(run_id) and (artifacts / run_id / _RECORD).is_file():
+    if _ID.fullmatch(run_id) and (artifacts / run_id / RECORD).is_file():
         return _checked(Run(artifacts / run_id))
     known = [run.id for run in list_runs(artifacts)]
     near = difflib.get_close_matches(run_id, known, n=5) or known[:5]
@@ -215,10 +98,10 @@ def open_run(artifacts: Path, run_id: str) -> Run:
 
 
 def list_runs(artifacts: Path) -> list[Run]:
-    """Every run, the one created last first; those whose run.json cannot be read come at the end."""
+    """Every run, the one newest first; those whose run.json cannot be read come last."""
     runs = [
         Run(path.parent)
-        for path in artifacts.glob(f"*/{_RECORD}")
+        for path in artifacts.glob(f"*/{RECORD}")
         if _ID.fullmatch(path.parent.name)
     ]
     return sorted(runs, key=_order, reverse=True)
@@ -245,7 +128,9 @@ def remove_run(run: Run) -> None:
 
 def _check_id(run_id: str) -> None:
     if not _ID.fullmatch(run_id) or run_id in _RESERVED:
-        fix = "Use up to 64 of a-z, 0-9, '.', '_', '-', a letter or digit first; not 'latest' or 'none'."
+        fix = (
+            "Use up to 64 of a-z, 0-9, '.', '_', '-', letter or digit first; not 'latest', 'none'."
+        )
         raise UsageError(f"'{run_id}' is no run id.", fix)
 
 
@@ -254,11 +139,10 @@ def _simplify_name(name: str) -> str:
 
 
 def _publish(path: Path, record: Mapping[str, Any]) -> bool:
-    """Make the folder with run.json in it under a temporary name, then rename it: all or nothing."""
+    """Make the folder with its run.json under another name, then rename it: all or nothing."""
     with disk_errors(path, StoreError):
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.mkdir(mode=0o700)
-        fd = os.open(temporary / _RECORD, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        temporary = Path(mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        fd = os.open(temporary / RECORD, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             write_all(fd, encode_line(record))
             os.fsync(fd)
@@ -276,22 +160,6 @@ def _publish(path: Path, record: Mapping[str, Any]) -> bool:
             raise taken
         sync_folder(path.parent)
         return True
-
-
-def _read_record(path: Path) -> Mapping[str, Any]:
-    try:
-        record = json.loads(path.read_bytes())
-        version = record["format"]
-    except (OSError, ValueError, TypeError, KeyError) as cause:
-        problem = f"'{path.name}' of run '{path.parent.name}' cannot be read: {cause}."
-        raise StoreError(problem, "Restore it from a copy.", Place(str(path))) from cause
-    if version > FORMAT:
-        raise RunVersionError(
-            f"Run '{path.parent.name}' has format {version}; this nexa reads up to {FORMAT}.",
-            f"Update nexa to {record.get('nexa_version', 'a newer version')} or later.",
-            Place(str(path)),
-        )
-    return dict(record)
 
 
 def _checked(run: Run) -> Run:

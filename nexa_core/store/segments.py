@@ -1,4 +1,4 @@
-"""The files of a journal: numbered segments, each with one writer ever, and the ballast beside them."""
+"""The files of a journal: numbered segments with one writer each, and their ballast."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nexa_core.store.failpoints import failpoint
-from nexa_core.store.files import sync_folder, write_all
+from nexa_core.store.files import sync_data, sync_folder, write_all
 
 __all__ = ["Segment", "drop_ballast", "list_segments", "remove_journal", "reserve_ballast"]
 
@@ -52,7 +52,7 @@ class Segment:
         """Make what is written durable; must not be called again once it has failed."""
         size = self._size
         failpoint("journal-sync")
-        os.fdatasync(self._fd)
+        sync_data(self._fd)
         self._durable_size = size
 
     def cut(self) -> None:

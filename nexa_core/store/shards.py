@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nexa_core.errors import ManifestError, Place
+from nexa_core.errors import ManifestError, Place, StoreError
 from nexa_core.store.content import hash_content
 from nexa_core.store.failpoints import failpoint
 from nexa_core.store.files import disk_errors, sync_folder
@@ -40,18 +40,14 @@ def commit_shard(
     The shard counts only once its line is in the manifest; until then these files are redone.
 
     Raises:
-        DiskFullError: no room; nothing is left behind but a temporary file that `sweep` removes.
-        ManifestError: what was read back differs from what was written.
+        DiskFullError: there is no room; what was written of it is removed again.
+        ManifestError: the table cannot be written, or what was read back differs from it.
     """
     tables = {f"{index:05d}.parquet": rows}
     if calls is not None:
         tables[f"{index:05d}.calls.parquet"] = calls
     hashes = {name: hash_content(table) for name, table in tables.items()}
-    files: dict[str, str] = {}
-    for name, table in tables.items():
-        with disk_errors(folder / name, ManifestError):
-            _write_table(_temporary(folder, name), table)
-            files[name] = _verify(_temporary(folder, name), table.num_rows, hashes[name])
+    files = {name: _write_verified(folder, name, tables[name], hashes[name]) for name in tables}
     failpoint("shard-before-rename")
     with disk_errors(folder, ManifestError):
         for name in tables:
@@ -121,6 +117,26 @@ def _temporary(folder: Path, name: str) -> Path:
     return folder / f".{name}.{os.getpid()}.tmp"
 
 
+def _write_verified(folder: Path, name: str, table: pa.Table, content_hash: str) -> str:
+    """Write a temporary file and read it back; its SHA-256."""
+    import pyarrow as pa
+
+    path = _temporary(folder, name)
+    try:
+        with disk_errors(folder / name, ManifestError):
+            _write_table(path, table)
+        written = read_shard(path)
+        if written.num_rows != table.num_rows or hash_content(written) != content_hash:
+            raise _damaged(path, "what was read back differs from what was written")
+    except pa.ArrowException as cause:
+        problem = f"Shard '{name}' cannot be written as Parquet: {cause}"
+        raise ManifestError(problem, place=Place(str(folder / name))) from cause
+    except StoreError:
+        path.unlink(missing_ok=True)
+        raise
+    return _hash_file(path)
+
+
 def _write_table(path: Path, table: pa.Table) -> None:
     import pyarrow.parquet as pq
 
@@ -131,14 +147,6 @@ def _write_table(path: Path, table: pa.Table) -> None:
         file.flush()
         os.fsync(fd)
     failpoint("shard-after-temporary")
-
-
-def _verify(path: Path, rows: int, content_hash: str) -> str:
-    """Read a file back; its SHA-256."""
-    table = read_shard(path)
-    if table.num_rows != rows or hash_content(table) != content_hash:
-        raise _damaged(path, "what was read back differs from what was written")
-    return _hash_file(path)
 
 
 def _hash_file(path: Path) -> str:

@@ -1,19 +1,22 @@
-"""`status.json`: where a run stands, derived, replaced whole, and safe to delete."""
+"""Where a run stands: folded from its events, kept in `status.json`, and safe to delete."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nexa_core.errors import StoreError
+from nexa_core.store.events import read_events
 from nexa_core.store.files import disk_errors, encode_line, replace_file
+from nexa_core.store.lock import find_owner
 
-__all__ = ["STATUS", "StatusFile", "load_status"]
+__all__ = ["RUNNING", "STATUS", "StatusFile", "fold_status", "read_status"]
 
 STATUS = "status.json"
+RUNNING = "running"
 _INTERVAL_SECONDS = 0.5
 
 
@@ -32,7 +35,11 @@ class StatusFile:
             self.flush()
 
     def flush(self) -> None:
-        """Write the newest status if it is not written yet."""
+        """Write the newest status if it is not written yet.
+
+        Raises:
+            DiskFullError, StoreError: it could not be written; the old one stands.
+        """
         if self._pending is None:
             return
         with disk_errors(self._path, StoreError):
@@ -41,10 +48,73 @@ class StatusFile:
         self._written_at = time.monotonic()
 
 
-def load_status(run_folder: Path) -> dict[str, Any] | None:
-    """The status as last written; None where there is none or it cannot be read."""
+def read_status(run_folder: Path) -> dict[str, Any]:
+    """Where a run stands: `status.json`, or where that is gone the fold of the events.
+
+    A run that says it is running while no process holds it was interrupted.
+    """
+    status = _load(run_folder / STATUS)
+    if status is None:
+        status = fold_status(run_folder.name, read_events(run_folder).records)
+    if status.get("status") == RUNNING and find_owner(run_folder) is None:
+        return {**status, "status": "interrupted", "pid": None}
+    return status
+
+
+def fold_status(
+    run: str, records: Iterable[Mapping[str, Any]], status: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The status after some event records, from nothing or from the status before them.
+
+    `rows` counts the present iteration, and with scale the iteration that passed; calls and
+    `cost_nano` (nano-dollars) count the whole run.
+    """
+    folded: dict[str, Any] = dict(status or _start(run))
+    for record in records:
+        folded["updated_at"] = record.get("at")
+        match record["event"]:
+            case "RunStarted":
+                folded |= {"status": RUNNING, "started_at": record.get("at")}
+            case "RunResumed":
+                folded |= {"status": RUNNING}
+            case "PhaseStarted":
+                folded |= {"phase": record["phase"]}
+            case "IterationStarted":
+                folded |= {"iteration": record["iteration"], "rows": {}, "decision": None}
+            case "ShardCommitted":
+                folded["rows"] = _add(folded["rows"], record["rows"])
+                folded["calls"] = _add(folded["calls"], record["calls"])
+                folded["cost_nano"] += record["cost_nano"]
+            case "GateDecided":
+                folded |= {"decision": record["decision"]}
+            case "RunFinished":
+                folded |= {"status": record["status"], "pid": None}
+    return folded
+
+
+def _start(run: str) -> dict[str, Any]:
+    return {
+        "run": run,
+        "status": RUNNING,
+        "phase": None,
+        "iteration": None,
+        "rows": {},
+        "calls": {"asked": 0, "replayed": 0, "reused": 0},
+        "cost_nano": 0,
+        "decision": None,
+        "started_at": None,
+        "updated_at": None,
+        "pid": None,
+    }
+
+
+def _add(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return {key: counts.get(key, 0) + more.get(key, 0) for key in {**counts, **more}}
+
+
+def _load(path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads((run_folder / STATUS).read_bytes())
+        value = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
