@@ -43,7 +43,8 @@ class Model(Protocol):
     `batch_size` is None for a model that is asked one request at a time with many under way, and
     the preferred number for a model that answers batches. `name` and `revision` identify the
     weights for provenance. Replies depend on the request (its seed included), and for batches on
-    the batch's composition, on nothing else.
+    the batch's composition, on nothing else. A request of a batch that cannot be answered leaves its
+    exception in its place, and its siblings go on.
     """
 
     name: str
@@ -52,13 +53,15 @@ class Model(Protocol):
 
     async def complete(self, request: Request) -> Completion: ...
 
-    async def complete_many(self, requests: Sequence[Request]) -> Sequence[Completion]: ...
+    async def complete_many(
+        self, requests: Sequence[Request]
+    ) -> Sequence[Completion | Exception]: ...
 
     async def choose(self, request: Request, options: Sequence[str]) -> Choice: ...
 
     async def choose_many(
         self, requests: Sequence[Request], options: Sequence[str]
-    ) -> Sequence[Choice]: ...
+    ) -> Sequence[Choice | Exception]: ...
 
     def count_tokens(self, text: str) -> int: ...
 
