@@ -128,6 +128,15 @@ class Source(Protocol):
 
 
 class Exporter(Protocol):
-    """Writes accepted rows in one training format."""
+    """Makes the training columns of accepted rows.
+
+    The table has every column of the rows and, ready for training, `prompt` (the rendered text, or
+    the turns of a conversation) and `completion`; a null says that a row has none, and a null in a
+    column that comes back that the row cannot be trained on. `template` is how a prompt is written
+    where the user does not say; `chat` says that a student is asked by messages, not by plain text.
+    """
+
+    template: str
+    chat: bool
 
     def columns(self, table: pa.Table) -> pa.Table: ...

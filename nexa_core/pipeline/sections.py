@@ -174,13 +174,16 @@ class Budget(Settings):
 
 
 class Package(Settings):
-    """The training data. `template` renders the prompt a student sees from the row's columns and `prompt`."""
+    """The training data. `template` renders the prompt a student sees from the row's columns and `prompt`.
+
+    What is not set is the format's own: its usual template, the columns that ask and answer.
+    """
 
     format: str = "prompt-completion"
     validation: Annotated[Number, Field(ge=0, lt=1)] = 0.05
     prompt: str | None = None
     completion: str | None = None
-    template: str = "{{ prompt }}"
+    template: str | None = None
 
 
 class Train(Settings):

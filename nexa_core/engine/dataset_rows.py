@@ -1,0 +1,218 @@
+"""Sorts rows of committed shards into train, validation and what is left out, source by source."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from nexa_core.engine.items import normalise_text
+from nexa_core.errors import UsageError, boundary
+from nexa_core.protocols import Exporter
+from nexa_core.records import State, content_hash
+from nexa_core.templates import TemplateProblem, Text
+
+__all__ = [
+    "EVALUATION_MATCH",
+    "KEPT_COLUMNS",
+    "Packaging",
+    "RowSorter",
+    "SortedRows",
+    "find_cutoff",
+    "place_source",
+    "read_rows",
+    "render_prompts",
+]
+
+KEPT_COLUMNS = ("id", "source_id", "sample", "scores", "flags", "provenance")
+"""Columns that every packaged row keeps beside those it is trained on."""
+EVALUATION_MATCH = "evaluation_match"
+BATCH_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Packaging:
+    """How rows become training data. `validation` is the share of sources held out for validation.
+
+    `prompt` and `completion` name the columns that ask and answer, `template` renders what a
+    student is asked from the row's columns and `prompt`; `evaluation` holds the normalised
+    instructions of evaluation items, which no packaged row may ask.
+    """
+
+    exporter: Exporter
+    format: str
+    prompt: str
+    completion: str
+    template: str
+    validation: float = 0.05
+    seed: int = 0
+    evaluation: frozenset[str] = frozenset()
+    evaluation_name: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What decides the dataset beside its rows."""
+        return {
+            "format": self.format,
+            "prompt_field": self.prompt,
+            "completion_field": self.completion,
+            "prompt_template": self.template,
+            "chat": self.exporter.chat,
+            "validation": self.validation,
+            "seed": self.seed,
+            "evaluation_items": self.evaluation_name,
+            "evaluation_hash": content_hash(sorted(self.evaluation), 16),
+        }
+
+
+def place_source(seed: int, source_id: str) -> float:
+    """Where a source stands between 0 and 1: uniform, and decided by seed and id alone."""
+    digest = hashlib.blake2b(f"{seed}:{source_id}".encode(), digest_size=8).digest()
+    return (int.from_bytes(digest) >> 11) / 2**53
+
+
+def read_rows(path: Path, schema: pa.Schema, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The rows of a shard in pieces, with every column of the schema, null where it has none."""
+    fields = [schema.field(name) for name in columns]
+    wanted = pa.schema(fields)
+    file = pq.ParquetFile(path)
+    own = [name for name in columns if name in file.schema_arrow.names]
+    for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=own):
+        arrays = [
+            batch[f.name].cast(f.type) if f.name in own else pa.nulls(len(batch), f.type)
+            for f in fields
+        ]
+        yield pa.table(arrays, schema=wanted)
+
+
+def find_cutoff(shards: Sequence[Path], packaging: Packaging) -> float:
+    """Sources placed below it are validation: about the wanted share, never none and never all."""
+    if packaging.validation <= 0:
+        return 0.0
+    schema = pa.schema([("state", pa.string()), ("source_id", pa.string())])
+    lowest, highest = 2.0, -1.0
+    for path in shards:
+        for table in read_rows(path, schema, schema.names):
+            accepted = table.filter(pc.equal(table["state"], State.ACCEPTED.value))
+            for source_id in set(accepted["source_id"].to_pylist()):
+                place = place_source(packaging.seed, source_id)
+                lowest, highest = min(lowest, place), max(highest, place)
+    return min(max(packaging.validation, lowest + 2**-53), highest)
+
+
+@dataclass(frozen=True)
+class SortedRows:
+    """The rows of one table by where they go."""
+
+    train: pa.Table
+    validation: pa.Table
+    left_out: pa.Table
+
+
+@dataclass(frozen=True)
+class RowSorter:
+    """Sorts rows into train, validation and what is left out with its reason."""
+
+    packaging: Packaging
+    cutoff: float
+
+    def sort(self, table: pa.Table) -> SortedRows:
+        """Every row of the table, each in one of the three."""
+        accepted = pc.equal(table["state"], State.ACCEPTED.value)
+        rest, table = table.filter(pc.invert(accepted)), table.filter(accepted)
+        with boundary(UsageError, f"The format '{self.packaging.format}'"):
+            exported = self.packaging.exporter.columns(self._prepare(table))
+        reason = self._objections(table, exported)
+        kept = pc.is_null(reason)
+        held = _mark(
+            lambda source: place_source(self.packaging.seed, source) < self.cutoff,
+            table["source_id"],
+        )
+        whole = _join(exported, table)
+        dropped = _with_reason(table, reason).filter(pc.invert(kept))
+        return SortedRows(
+            whole.filter(pc.and_(kept, pc.invert(held))),
+            whole.filter(pc.and_(kept, held)),
+            pa.concat_tables([rest, dropped]),
+        )
+
+    def _prepare(self, table: pa.Table) -> pa.Table:
+        """The table with `prompt` and `completion` ready for training, null where there is none."""
+        settings = self.packaging
+        prompts = render_prompts(table, settings.prompt, settings.template)
+        answers = _trim(table[settings.completion])
+        for name, column in (("prompt", prompts), ("completion", answers)):
+            if name in table.column_names:
+                table = table.drop_columns(name)
+            table = table.append_column(name, column)
+        return table
+
+    def _objections(self, table: pa.Table, exported: pa.Table) -> pa.Array:
+        """Why an accepted row cannot be packaged, null where it can."""
+        reason = pa.nulls(len(table), pa.string())
+        for name in reversed(exported.column_names):
+            reason = pc.if_else(pc.is_null(exported[name]), pa.scalar(f"no_{name}"), reason)
+        repeats = _mark(
+            lambda asked: normalise_text(_last_text(asked)) in self.packaging.evaluation,
+            table[self.packaging.prompt],
+        )
+        return pc.if_else(repeats, pa.scalar(EVALUATION_MATCH), reason)
+
+
+def render_prompts(table: pa.Table, column: str, template: str) -> pa.Array | pa.ChunkedArray:
+    """What each row asks: the template over its columns and `prompt`; conversations as they are.
+
+    Raises:
+        UsageError: The template is none, or needs what a row does not have.
+    """
+    if pa.types.is_nested(table.schema.field(column).type):
+        return table[column]
+    asked = _trim(table[column]).to_pylist()
+    try:
+        text = Text(template)
+        names = sorted((text.variables - {"prompt"}) & set(table.column_names))
+        rows = table.select(names).to_pylist() if names else [{}] * len(table)
+        texts = [
+            None if prompt is None else text.render({**row, "prompt": prompt})
+            for prompt, row in zip(asked, rows, strict=True)
+        ]
+    except TemplateProblem as cause:
+        raise UsageError(
+            f"The template '{template}' makes no prompt: {cause}.",
+            "It may insert `prompt` and any column of the rows.",
+        ) from cause
+    return pa.array(texts, pa.string())
+
+
+def _trim(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The text without white space around it, null where nothing is left."""
+    trimmed = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+
+
+def _mark(holds: Callable[[Any], bool], column: pa.ChunkedArray) -> pa.Array:
+    return pa.array(
+        [value is not None and holds(value) for value in column.to_pylist()], pa.bool_()
+    )
+
+
+def _last_text(asked: Any) -> str:
+    """The text that asks: the prompt itself, or the last turn of a conversation."""
+    if isinstance(asked, str):
+        return asked
+    return str(asked[-1].get("content") or "") if isinstance(asked, list) and asked else str(asked)
+
+
+def _join(exported: pa.Table, table: pa.Table) -> pa.Table:
+    for name in KEPT_COLUMNS:
+        if name in table.column_names and name not in exported.column_names:
+            exported = exported.append_column(table.field(name), table[name])
+    return exported
+
+
+def _with_reason(table: pa.Table, reason: pa.Array) -> pa.Table:
+    return table.set_column(table.column_names.index("reason"), "reason", reason)

@@ -1,0 +1,82 @@
+"""Evaluation items: how they are read, what identifies them, when a training row repeats one."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from nexa_core.errors import SourceError
+from nexa_core.protocols import Source
+from nexa_core.records import Row, content_hash
+
+__all__ = ["Items", "normalise_text", "read_items"]
+
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Items:
+    """What a model is asked in an evaluation; every item has `id` and `instruction` as text."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over ids, instructions and answers in order: equal items, equal hash."""
+        kept = [[item["id"], item["instruction"], item.get("answer")] for item in self.rows]
+        return content_hash(kept)
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """The instructions, normalised: what no training row may ask."""
+        return frozenset(normalise_text(item["instruction"]) for item in self.rows)
+
+
+def normalise_text(text: str) -> str:
+    """The words of a text, case-folded, one space between them: NFKC, then `\\w+`."""
+    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def read_items(name: str, source: Source) -> Items:
+    """Every row of a source as an item; an `id` is made of the row's number where it has none.
+
+    Raises:
+        SourceError: A row cannot be read or has no `instruction`, two share an `id`, or none is.
+    """
+    rows: list[Row] = []
+    for number, row in enumerate(source.rows(), start=1):
+        if isinstance(row, Exception):
+            raise SourceError(f"Row {number} of the items '{name}' cannot be read: {row}")
+        rows.append(_read_item(name, number, row))
+    if not rows:
+        raise SourceError(f"The items '{name}' hold no row.", "Name a source with items.")
+    _refuse_duplicates(name, rows)
+    return Items(name, tuple(rows))
+
+
+def _read_item(name: str, number: int, row: Row) -> Row:
+    instruction = row.get("instruction", row.get("prompt"))
+    if not isinstance(instruction, str) or not instruction.strip():
+        raise SourceError(
+            f"Row {number} of the items '{name}' has no text under `instruction`.",
+            f"It has: {', '.join(map(str, row)) or 'nothing'}.",
+        )
+    return {**row, "id": str(row.get("id", f"item-{number:05d}")), "instruction": instruction}
+
+
+def _refuse_duplicates(name: str, rows: Sequence[Row]) -> None:
+    for identity in _repeated(item["id"] for item in rows):
+        raise SourceError(
+            f"Two items of '{name}' have the id '{identity}'.", "Give every item an id of its own."
+        )
+
+
+def _repeated(values: Iterable[str]) -> Iterable[str]:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            yield value
+        seen.add(value)

@@ -1,0 +1,229 @@
+"""Packages the accepted rows of committed shards as a training dataset; reads shard by shard."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from nexa_core.engine.dataset_card import write_card
+from nexa_core.engine.dataset_files import JsonLines, SplitFiles, hash_files, replace_folder
+from nexa_core.engine.dataset_rows import (
+    EVALUATION_MATCH,
+    KEPT_COLUMNS,
+    Packaging,
+    RowSorter,
+    find_cutoff,
+    read_rows,
+)
+from nexa_core.errors import ManifestError, UsageError
+from nexa_core.records import State, content_hash
+
+__all__ = ["Origin", "PackageResult", "Packaging", "package", "read_manifest"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the rows come from, as card and manifest say it.
+
+    `decision` and `checks` are the gate's last word; `marks` say what a reader must not miss, such
+    as `rehearsal` or `override: …`; `review_head` is the hash of the newest review record.
+    """
+
+    runs: tuple[str, ...]
+    name: str
+    pipeline: Mapping[str, Any] = field(default_factory=dict)
+    pipeline_hash: str = ""
+    decision: str | None = None
+    checks: tuple[Mapping[str, Any], ...] = ()
+    review_head: str | None = None
+    marks: tuple[str, ...] = ()
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class PackageResult:
+    """A packaged dataset; `fresh` is False when it was there already and was left as it is."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    fresh: bool = True
+
+    def as_json(self) -> dict[str, Any]:
+        """The dataset as `--json` prints it."""
+        return {"dataset": str(self.folder), "rows": self.manifest["rows"], "fresh": self.fresh}
+
+
+def package(
+    shards: Sequence[Path], out: Path, packaging: Packaging, origin: Origin
+) -> PackageResult:
+    """Write the dataset of these shards (in this order) to `out`, whole or not at all.
+
+    A dataset that was packaged from the same rows in the same way is left as it is.
+
+    Raises:
+        UsageError: No row could be packaged, or a column that is asked for does not exist.
+        ManifestError: A shard cannot be read, or two disagree about a column's type.
+    """
+    schema = _unify_schemas(shards)
+    _require_columns(schema, packaging)
+    inputs = _hash_inputs(shards, packaging, origin)
+    if (found := read_manifest(out)) is not None and found.get("inputs") == inputs:
+        return PackageResult(out, found, fresh=False)
+    cutoff = find_cutoff(shards, packaging)
+    with replace_folder(out) as folder:
+        rows, reasons, columns = _write_rows(folder, shards, schema, packaging, cutoff)
+        _require_rows(rows, reasons, shards)
+        manifest = {
+            "version": 1,
+            "runs": list(origin.runs),
+            "name": origin.name,
+            **packaging.as_json(),
+            "rows": rows,
+            "reasons": reasons,
+            "columns": columns,
+            "command": origin.command,
+            "pipeline_hash": origin.pipeline_hash,
+            "decision": origin.decision,
+            "review_head": origin.review_head,
+            "marks": list(origin.marks),
+            "inputs": inputs,
+            "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        }
+        write_card(folder / "README.md", manifest, origin.pipeline, origin.checks)
+        manifest["files"] = hash_files(folder)
+        text = json.dumps(manifest, indent=1, ensure_ascii=False)
+        (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    return PackageResult(out, manifest)
+
+
+def read_manifest(dataset: Path) -> dict[str, Any] | None:
+    """The manifest of a packaged dataset, None where there is none.
+
+    Raises:
+        ManifestError: It cannot be read.
+    """
+    path = dataset / "manifest.json"
+    if not path.exists():
+        return None
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as cause:
+        raise ManifestError(
+            f"The manifest '{path}' is no JSON: {cause}.", "Delete the dataset and package again."
+        ) from cause
+    return manifest
+
+
+def _hash_inputs(shards: Sequence[Path], packaging: Packaging, origin: Origin) -> str:
+    files = []
+    for path in shards:
+        with path.open("rb") as file:
+            files.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return content_hash([files, packaging.as_json(), origin.marks, origin.review_head], 32)
+
+
+def _unify_schemas(shards: Sequence[Path]) -> pa.Schema:
+    if not shards:
+        raise UsageError(
+            "There is nothing to package: no shard is committed.", "Run the pipeline first."
+        )
+    schemas = []
+    for path in shards:
+        try:
+            schemas.append(pq.read_schema(path).remove_metadata())
+        except (pa.ArrowInvalid, OSError) as cause:
+            raise ManifestError(
+                f"The shard '{path}' cannot be read: {cause}.", "`nexa resume` makes it again."
+            ) from cause
+    stated = pa.schema([("state", pa.string()), ("reason", pa.string())])
+    try:
+        return pa.unify_schemas([*schemas, stated], promote_options="permissive")
+    except pa.ArrowException as cause:
+        raise ManifestError(
+            f"The shards disagree about the type of a column: {cause}.",
+            "Package the runs one by one.",
+        ) from cause
+
+
+def _require_columns(schema: pa.Schema, packaging: Packaging) -> None:
+    for key in ("prompt", "completion"):
+        name = getattr(packaging, key)
+        if name not in schema.names:
+            shown = ", ".join(n for n in schema.names if n not in KEPT_COLUMNS)
+            raise UsageError(
+                f"The rows have no column '{name}' to take the {key} from. They have: {shown}.",
+                f"Name one with --set package.{key}=COLUMN.",
+            )
+
+
+def _write_rows(
+    folder: Path,
+    shards: Sequence[Path],
+    schema: pa.Schema,
+    packaging: Packaging,
+    cutoff: float,
+) -> tuple[dict[str, int], dict[str, int], list[str]]:
+    """Write every split; the rows of each, the reasons of what was left out, the columns."""
+    train = SplitFiles(folder / "data", "train")
+    validation = SplitFiles(folder / "data", "validation")
+    left_out = SplitFiles(folder / "rejected", "rejected")
+    lines = JsonLines(folder / "train.jsonl")
+    states: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    columns: list[str] = []
+    sorter = RowSorter(packaging, cutoff)
+    for path in shards:
+        for table in read_rows(path, schema, schema.names):
+            parts = sorter.sort(table)
+            train.write(parts.train)
+            validation.write(parts.validation)
+            left_out.write(parts.left_out)
+            lines.write(parts.train.drop_columns(_untrained(parts.train)))
+            states.update(parts.left_out["state"].to_pylist())
+            reasons.update(_heads(parts.left_out["reason"]))
+            columns = parts.train.column_names
+    for split in (train, validation, left_out, lines):
+        split.close()
+    matches = reasons[EVALUATION_MATCH]
+    rows = {
+        "train": train.rows,
+        "validation": validation.rows,
+        "rejected": states[State.REJECTED],
+        "failed": states[State.FAILED],
+        "surplus": states[State.SURPLUS],
+        "dropped_eval_matches": matches,
+        "dropped_incomplete": states[State.ACCEPTED] - matches,
+    }
+    return rows, dict(reasons.most_common()), columns
+
+
+def _untrained(table: pa.Table) -> list[str]:
+    return [name for name in KEPT_COLUMNS if name != "id" and name in table.column_names]
+
+
+def _heads(reasons: Any) -> Iterator[str]:
+    """Reasons without what follows the first colon, so that they can be counted."""
+    for reason in reasons.to_pylist():
+        if reason is not None:
+            yield reason.partition(": ")[0]
+
+
+def _require_rows(
+    rows: Mapping[str, int], reasons: Mapping[str, int], shards: Sequence[Path]
+) -> None:
+    if rows["train"]:
+        return
+    why = ", ".join(f"{number} {reason}" for reason, number in list(reasons.items())[:5])
+    raise UsageError(
+        f"No row can be packaged: none of the rows in {len(shards)} shards is left to train on"
+        + (f" ({why})." if why else "."),
+        "Accept more rows (`nexa accept RUN --set …`) or run the pipeline again.",
+    )
