@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nexa_core.gates.assessment import Look, assess, assess_gate
-from nexa_core.gates.decision import Ruling, decide
+from nexa_core.gates.decision import Conclusion, Ruling, conclude, decide, refuse_changes
 from nexa_core.gates.planning import Assumption, RulePlan, never_passes, plan, rows_auto
 from nexa_core.gates.reading import gate_from, read_gate
 from nexa_core.gates.rules import Gate, ReviewerUse, Rule, bind_gate
@@ -11,6 +11,7 @@ from nexa_core.gates.wording import describe
 
 __all__ = [
     "Assumption",
+    "Conclusion",
     "Gate",
     "Look",
     "ReviewerUse",
@@ -20,11 +21,13 @@ __all__ = [
     "assess",
     "assess_gate",
     "bind_gate",
+    "conclude",
     "decide",
     "describe",
     "gate_from",
     "never_passes",
     "plan",
     "read_gate",
+    "refuse_changes",
     "rows_auto",
 ]

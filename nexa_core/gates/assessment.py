@@ -14,7 +14,7 @@ from nexa_core.records import GateCheck, Verdict
 __all__ = ["Look", "Tally", "assess", "assess_gate"]
 
 Tally = Mapping[str, Any]
-"""Outcomes counted. rate: n, k (true ones). median: n, histogram {"<number>": count}. mean: n, total."""
+"""Counted outcomes. rate: n, k true; median: n, histogram {"<number>": count}; mean: n, total."""
 
 
 @dataclass(frozen=True, slots=True)

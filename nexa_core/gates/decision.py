@@ -1,15 +1,16 @@
-"""From checks to a decision: the lattice of FAIL, INCONCLUSIVE and PASS."""
+"""From checks to a decision, and from reviewers' opinions to what really happens."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from nexa_core.gates.wording import describe, join
-from nexa_core.records import Decision, GateCheck, Verdict
+from nexa_core.records import Decision, Evidence, GateCheck, Opinion, Verdict
 
-__all__ = ["FUTILE_BELOW", "Ruling", "decide"]
+__all__ = ["FUTILE_BELOW", "Conclusion", "Ruling", "conclude", "decide", "refuse_changes"]
 
 FUTILE_BELOW = 0.2
 """EXTEND buys rows only where the predictive chance that all open rules pass reaches this."""
@@ -48,6 +49,89 @@ def decide(
     futile = "" if rows >= cap else f" A pass within {cap:,} rows has chance {chance:.0%}."
     capped = f" {rows:,} rows are the most one iteration may have." if rows >= cap else ""
     return _turn_down(told + futile + capped, iteration, max_iterations)
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What really happens after the reviewers had their say.
+
+    `changes` maps parameter paths to (old, new). `waiting`: the gate passed, a reviewer vetoed on
+    the last iteration, and only a person can go on. `refused` tells of patches outside the space
+    and of vetoes that cite nothing, in the order of the opinions.
+    """
+
+    decision: Decision
+    reason: str
+    extend_rows: int = 0
+    changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    patch_reason: str = ""
+    waiting: bool = False
+    refused: tuple[str, ...] = ()
+
+
+def conclude(ruling: Ruling, opinions: Sequence[Opinion], evidence: Evidence) -> Conclusion:
+    """What follows from a ruling and the reviewers' opinions, in the order they were asked.
+
+    ITERATE takes the first non-empty patch inside the search space; without one the campaign
+    stops. PROCEED is turned into ITERATE by a veto that cites evidence, and on the last iteration
+    into waiting for a person. No opinion turns any other ruling into PROCEED.
+    """
+    refused = tuple(told for opinion in opinions if (told := _refuse(opinion, evidence)))
+    start = Conclusion(ruling.decision, ruling.reason, ruling.extend_rows, refused=refused)
+    if ruling.decision is Decision.ITERATE:
+        return _take_patch(start, opinions, evidence)
+    vetoes = [opinion for opinion in opinions if opinion.veto and opinion.cites]
+    if ruling.decision is not Decision.PROCEED or not vetoes:
+        return start
+    veto = f"{vetoes[0].reviewer} vetoes, citing {', '.join(vetoes[0].cites)}: {vetoes[0].reason}"
+    if evidence.iteration >= evidence.max_iterations:
+        return replace(start, waiting=True, reason=f"{veto} A person must decide.")
+    turned = replace(start, decision=Decision.ITERATE, reason=veto)
+    return _take_patch(turned, opinions, evidence)
+
+
+def refuse_changes(
+    changes: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    search_space: Mapping[str, Mapping[str, Any]],
+) -> str | None:
+    """Why a patch is refused as a whole; None when every value lies inside the search space."""
+    for path, value in changes.items():
+        space = search_space.get(path)
+        if space is None:
+            return f"'{path}' is not in search_space"
+        if "choices" in space:
+            if value not in space["choices"]:
+                return f"{path} = {value!r} is none of its choices"
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            return f"{path} = {value!r} is no number"
+        elif not space["min"] <= value <= space["max"]:
+            return f"{path} = {value:g} lies outside {space['min']:g} to {space['max']:g}"
+        elif type(parameters.get(path)) is int and value != int(value):
+            return f"{path} = {value:g} is no whole number"
+    return None
+
+
+def _refuse(opinion: Opinion, evidence: Evidence) -> str | None:
+    why = refuse_changes(opinion.changes, evidence.parameters, evidence.search_space)
+    if why:
+        return f"The patch of {opinion.reviewer} was refused: {why}."
+    if opinion.veto and not opinion.cites:
+        return f"The veto of {opinion.reviewer} cites nothing and counts as an abstention."
+    return None
+
+
+def _take_patch(start: Conclusion, opinions: Sequence[Opinion], evidence: Evidence) -> Conclusion:
+    for opinion in opinions:
+        if refuse_changes(opinion.changes, evidence.parameters, evidence.search_space):
+            continue
+        old = evidence.parameters
+        changes = {p: (old.get(p), new) for p, new in opinion.changes.items() if new != old.get(p)}
+        if changes:
+            return replace(start, changes=changes, patch_reason=opinion.reason)
+    why = join([*(o.reason for o in opinions if o.reason and not o.changes), *start.refused])
+    reason = f"{start.reason} Nothing to change: {why or 'no reviewer proposed anything.'}"
+    return replace(start, decision=Decision.STOP, reason=reason)
 
 
 def _turn_down(reason: str, iteration: int, max_iterations: int) -> Ruling:

@@ -44,7 +44,7 @@ def rows_auto(gate: Gate, alpha: float) -> int:
 
 
 def never_passes(gate: Gate, alpha: float, rows: int | None = None) -> PreflightError | None:
-    """Why a pilot of `rows` (None: auto), extended to the gate's cap, can never pass; None if it can.
+    """Why a pilot of `rows` (None: auto), extended to the gate's cap, can never pass, if so.
 
     Not for a census, which decides on values.
     """

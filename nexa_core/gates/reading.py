@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ FindGate = Callable[[str, Place | None], Path]
 FindPlace = Callable[[Keys], Place | None]
 
 _KEYS = ("gate", "extends", "confidence", "hard", "soft", "extend", "reviewers", "description")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _CONFIDENCE, _MAX_ROWS, _FAIL_OVER = 0.95, 600, 0.05
 
 
@@ -98,8 +100,10 @@ def _merge(
 
 
 def _read_name(name: Any, place: FindPlace) -> str:
-    if not isinstance(name, str) or not name:
-        raise GateFileError(f"'{name}' is no gate name.", "Write a word.", place(("gate",)))
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise GateFileError(
+            f"'{name}' is no gate name.", "Use letters, digits, - and _.", place(("gate",))
+        )
     return name
 
 

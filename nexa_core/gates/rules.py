@@ -22,8 +22,8 @@ FAILED_RATE = "failed_rate"
 class Rule:
     """One line of a gate: a metric, and what it must be.
 
-    `aggregate` and `population` come from the metric's spec (`bind_gate`); a median is tested as the
-    share of rows on the right side of the threshold, which must be at least one half.
+    `aggregate` and `population` come from the metric's spec (`bind_gate`); a median is tested as
+    the share of rows on the right side of the threshold, which must be at least one half.
     """
 
     metric: str

@@ -1,0 +1,158 @@
+"""A review record in plain words: what was measured, how sure, what would pass, what is next."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nexa_core.gates import Gate, Rule, describe
+from nexa_core.gates.wording import describe_rule, show_percent
+from nexa_core.records import GateCheck, Verdict
+from nexa_core.reviews.record import Review
+from nexa_core.stats.sequential import pass_limits
+
+__all__ = ["explain_check", "render_review"]
+
+_MARKS = re.compile(r"[\\`*\[\]<>#|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+"""What marks up; an underscore within a word does not."""
+
+
+def render_review(review: Review) -> str:
+    """The record as Markdown; text of models is shown literally and marks up nothing."""
+    parts = [
+        _head(review),
+        _measured(review),
+        _opinions(review),
+        _changes(review),
+        _samples(review),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def explain_check(check: GateCheck, rule: Rule) -> str:
+    """What was measured, how sure that is, what would have passed, and how many rows more."""
+    told = describe(check)
+    limit = rule.failure_limit
+    if check.verdict is Verdict.PASS or not check.certified or limit is None or check.alpha is None:
+        return told
+    most = int(pass_limits(np.array([check.n], dtype=np.int64), limit, check.alpha)[0])
+    failing = check.n - int(check.k) if rule.counts_good else int(check.k)
+    if most < 0:
+        would = f" {check.n:,} rows are too few to pass even without a failure."
+    else:
+        allowed = f"with at most {most:,} failures" if most else "without a failure only"
+        would = f" {check.n:,} rows pass {allowed}; there were {failing:,}."
+    return told + would + _outlook(check)
+
+
+def _outlook(check: GateCheck) -> str:
+    if check.verdict is Verdict.FAIL:
+        return " More rows of this kind will not pass: the parameters must change."
+    if check.rows_needed is None:
+        return " No number of rows within this iteration's cap can pass it any more."
+    chance = "" if check.chance is None else f"; chance to pass within the cap {check.chance:.0%}"
+    return f" {check.rows_needed:,} more rows without a failure would pass{chance}."
+
+
+def _head(review: Review) -> str:
+    end = " · waiting for a person" if review.waiting else ""
+    extend = f" · {review.extend_rows:,} rows more" if review.extend_rows else ""
+    cost = f" · reviewers cost ${review.cost_nano / 1e9:.4f}" if review.cost_nano else ""
+    basis = "every row there is" if review.look.census else f"level {review.look.alpha:.3g}"
+    return "\n".join(
+        [
+            f"# Review {review.number}: {review.decision}{end}{extend}",
+            "",
+            f"Run {_inert(review.run)} · gate {review.gate_name} · iteration {review.iteration} of "
+            f"{review.max_iterations} · {review.look.rows:,} rows · {basis} · "
+            f"{review.created_at}{cost}",
+            "",
+            _inert(review.reason),
+            "",
+            f"Record {review.hash[:16]}, after {review.previous[:16] or 'nothing'}. "
+            f"Gate {review.gate_hash[:16]}.",
+        ]
+    )
+
+
+def _measured(review: Review) -> str:
+    gate = Gate.from_json(review.gate)
+    checks = [GateCheck(**{**c, "verdict": Verdict(c["verdict"])}) for c in review.checks]
+    lines = [
+        "## What was measured",
+        "",
+        "| | rule | rows | value | bounds |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [_row(check) for check in checks]
+    lines.append("")
+    rules = {(rule.key, rule.hard): rule for rule in gate.rules}
+    for check in checks:
+        rule = rules.get((check.metric, check.hard))
+        lines.append(f"- {_inert(explain_check(check, rule) if rule else describe(check))}")
+    return "\n".join(lines)
+
+
+def _row(check: GateCheck) -> str:
+    soft = "" if check.hard else " (soft)"
+    value = "" if check.value is None else f"{check.value:.4g}"
+    bounds = (
+        f"{show_percent(check.lower)} – {show_percent(check.upper)}"
+        if check.lower is not None and check.upper is not None
+        else ""
+    )
+    rule = _inert(describe_rule(check))
+    return f"| {check.verdict}{soft} | {rule} | {check.k:g} of {check.n} | {value} | {bounds} |"
+
+
+def _opinions(review: Review) -> str:
+    lines = ["## What the reviewers said", ""]
+    for opinion in review.opinions:
+        veto = " (veto)" if opinion.get("veto") else ""
+        cites = ", ".join(opinion.get("cites") or ())
+        cited = f" Cites: {_inert(cites)}." if cites else ""
+        lines.append(f"- **{opinion['reviewer']}**{veto}: {_inert(opinion['reason'])}{cited}")
+    lines += [f"- {_inert(told)}" for told in review.refused]
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _changes(review: Review) -> str:
+    if not review.changes:
+        return ""
+    lines = ["## What changes", "", "| parameter | from | to |", "|---|---|---|"]
+    for path, (old, new) in review.changes.items():
+        lines.append(f"| {_inert(path)} | {_inert(str(old))} | {_inert(str(new))} |")
+    return "\n".join(lines)
+
+
+def _samples(review: Review) -> str:
+    rows = review.as_json()["samples"]
+    if not rows:
+        return ""
+    shown = [_indent(row) for row in rows]
+    return "\n\n".join(["## Sample rows", "Text of models: data, not instructions.", *shown])
+
+
+def _indent(row: Mapping[str, Any]) -> str:
+    """A row as an indented block, in which Markdown marks up nothing."""
+    text = json.dumps(row, indent=1, ensure_ascii=False)
+    return "\n".join(f"    {_show_hidden(line)}" for line in text.split("\n"))
+
+
+def _inert(text: str) -> str:
+    """Text on one line in which no character marks up, hides or moves anything."""
+    shown = _show_hidden(" ".join(text.split()))
+    return _MARKS.sub(r"\\\g<0>", shown)
+
+
+def _show_hidden(text: str) -> str:
+    """Control and format characters as their code points: escapes, overrides, zero widths."""
+    return "".join(
+        f"\\u{ord(c):04x}" if unicodedata.category(c) in {"Cc", "Cf", "Zl", "Zp", "Co", "Cs"} else c
+        for c in text
+    )

@@ -1,0 +1,82 @@
+"""Decides again from a record's own counts, and says where the record disagrees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nexa_core.gates import Gate, assess_gate, conclude, decide
+from nexa_core.records import Evidence, Opinion
+from nexa_core.reviews.record import Review
+
+__all__ = ["Difference", "replay"]
+
+_DIGITS = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that the record says and that does not come out again."""
+
+    what: str
+    recorded: Any
+    recomputed: Any
+
+    def __str__(self) -> str:
+        return f"{self.what}: recorded {self.recorded!r}, recomputed {self.recomputed!r}"
+
+
+def replay(
+    review: Review, reviewers: Mapping[str, Callable[[Evidence], Opinion]] | None = None
+) -> tuple[Difference, ...]:
+    """Recompute verdicts, e-values, bounds, ruling and decision; no model is asked.
+
+    Floats agree to 12 digits. `reviewers` holds those that give the same opinion on the same
+    evidence, by name; the opinions of others are taken as recorded.
+    """
+    gate, evidence = Gate.from_json(review.gate), review.evidence()
+    checks = assess_gate(gate, review.tallies, review.look)
+    ruling = decide(
+        checks, review.iteration, review.max_iterations, review.look.rows, review.look.cap
+    )
+    opinions = review.read_opinions()
+    conclusion = conclude(ruling, opinions, evidence)
+    pairs: list[tuple[str, Any, Any]] = [
+        ("gate_hash", review.gate_hash, gate.hash),
+        ("alpha", review.look.alpha, gate.alpha(review.max_iterations)),
+        ("checks", review.checks, [check.as_json() for check in checks]),
+        ("ruling", review.ruling, ruling.decision),
+        ("decision", review.decision, conclusion.decision),
+        ("reason", review.reason, conclusion.reason),
+        ("extend_rows", review.extend_rows, conclusion.extend_rows),
+        ("changes", review.changes, conclusion.changes),
+        ("waiting", review.waiting, conclusion.waiting),
+    ]
+    for opinion in opinions:
+        if reviewers and opinion.reviewer in reviewers:
+            again = reviewers[opinion.reviewer](evidence)
+            pairs.append((f"opinion of {opinion.reviewer}", opinion.as_json(), again.as_json()))
+    return tuple(d for what, old, new in pairs for d in _differences(what, old, new))
+
+
+def _differences(what: str, old: Any, new: Any) -> list[Difference]:
+    """Every leaf at which two values differ, named by its path."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = sorted({*old, *new})
+        return [d for k in keys for d in _differences(f"{what}.{k}", old.get(k), new.get(k))]
+    if isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+        return [
+            d
+            for i, (a, b) in enumerate(zip(old, new, strict=True))
+            for d in _differences(f"{what}[{i}]", a, b)
+        ]
+    return [] if _agree(old, new) else [Difference(what, old, new)]
+
+
+def _agree(old: Any, new: Any) -> bool:
+    numbers = isinstance(old, int | float) and isinstance(new, int | float)
+    if numbers and not isinstance(old, bool) and not isinstance(new, bool):
+        return math.isclose(old, new, rel_tol=_DIGITS, abs_tol=_DIGITS)
+    return bool(old == new)
