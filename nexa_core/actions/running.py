@@ -1,0 +1,241 @@
+"""Making runs: start, take up again, scale; and each later phase by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from nexa_core.engine.announcer import Announcer, Listener
+from nexa_core.engine.binding import STORED_SOURCE, bind, bind_stored, describe_run
+from nexa_core.engine.campaign import PHASES, Outcome, run_campaign
+from nexa_core.engine.context import Context, StopFlag
+from nexa_core.engine.plan import Plan
+from nexa_core.engine.preflight import check_plan
+from nexa_core.engine.sources import ParquetFile, table_of
+from nexa_core.errors import UsageError
+from nexa_core.events import RunResumed, RunStarted, SettingChanged, WarningRaised
+from nexa_core.pipeline import Pipeline, load_pipeline
+from nexa_core.plugins import Plugins, load_plugins
+from nexa_core.protocols import Source
+from nexa_core.store.lock import RunLock
+from nexa_core.store.runs import Run, create_run, find_run, open_run
+from nexa_core.store.status import read_status
+from nexa_core.workspace import Workspace
+
+DEMO_SETTINGS = ("respond.sampling.temperature=1.0", "respond.sampling.top_p=1.0")
+"""Where the demo starts: the defaults of the popular APIs."""
+CHANGEABLE = ("budget", "fail_over")
+"""Sections that may change after a run has begun."""
+
+
+def run_pipeline(
+    file: str | Path,
+    *,
+    workspace: Workspace,
+    sets: Sequence[str] = (),
+    run_id: str | None = None,
+    phases: Sequence[str] = PHASES,
+    listeners: Sequence[Listener] = (),
+    workspace_plugins: bool = True,
+) -> Outcome:
+    """Run a pipeline file; an existing `run_id` with the same pipeline is taken up again.
+
+    Raises:
+        UsageError: The file, its settings or the run id are wrong, or the run could not succeed.
+    """
+    pipeline = load_pipeline(workspace.find_pipeline(str(file)), sets)
+    plugins = load_plugins(workspace, workspace_plugins)
+    return start(pipeline, workspace, plugins, run_id, phases, listeners)
+
+
+def start(
+    pipeline: Pipeline,
+    workspace: Workspace,
+    plugins: Plugins,
+    run_id: str | None = None,
+    phases: Sequence[str] = PHASES,
+    listeners: Sequence[Listener] = (),
+    data: Any = None,
+) -> Outcome:
+    """Run a pipeline; `data` (rows in memory) stands in for its source and is kept with the run."""
+    workspace.load_environment()
+    if run_id is not None:
+        found = find_run(workspace.artifacts_path, run_id, pipeline.hash)
+        if found is not None:
+            return resume(found, workspace, plugins, phases, listeners)
+    held = HeldRows(data) if data is not None else None
+    plan, source = bind(pipeline, workspace, plugins, held)
+    warnings = check_plan(plan, workspace.artifacts_path)
+    record = describe_run(plan, source, workspace, command_line())
+    run = create_run(workspace.artifacts_path, run_id, pipeline.name, record)
+    if held is not None:
+        pq.write_table(held.table, run.path / STORED_SOURCE)
+        source = ParquetFile(str(run.path / STORED_SOURCE))
+    begun = [RunStarted(run.id, pipeline.name, pipeline.hash, pipeline.seed)]
+    begun += [WarningRaised(warning) for warning in warnings]
+    return _carry_out(run, plan, source, workspace, phases, listeners, begun)
+
+
+class HeldRows:
+    """Rows given in memory, as a source."""
+
+    def __init__(self, data: Any) -> None:
+        self.table = table_of(data)
+
+    def rows(self) -> Iterator[Any]:
+        for batch in self.table.to_batches(max_chunksize=4096):
+            yield from batch.to_pylist()
+
+
+def resume_run(
+    run: str,
+    *,
+    workspace: Workspace,
+    sets: Sequence[str] = (),
+    phases: Sequence[str] | None = None,
+    listeners: Sequence[Listener] = (),
+    workspace_plugins: bool = True,
+) -> Outcome:
+    """Take a run up again where it ended: what is committed stays, what was paid for is replayed."""
+    workspace.load_environment()
+    plugins = load_plugins(workspace, workspace_plugins)
+    found = open_run(workspace.artifacts_path, run)
+    return resume(found, workspace, plugins, phases, listeners, sets)
+
+
+def resume(
+    run: Run,
+    workspace: Workspace,
+    plugins: Plugins,
+    phases: Sequence[str] | None = None,
+    listeners: Sequence[Listener] = (),
+    sets: Sequence[str] = (),
+) -> Outcome:
+    """Take up an opened run. Without `phases`, those it was started with."""
+    plan, source = bind_stored(run, workspace, plugins)
+    status = read_status(run.path)["status"]
+    begun: list[Any] = [RunResumed(run.id, status)]
+    plan, changed = _change_settings(plan, sets)
+    check_plan(plan, workspace.artifacts_path)
+    return _carry_out(
+        run, plan, source, workspace, phases or PHASES, listeners, [*begun, *changed]
+    )
+
+
+def scale_run(run: str, *, workspace: Workspace, **settings: Any) -> Outcome:
+    """Scale a run whose pilot has passed."""
+    return resume_run(run, workspace=workspace, phases=("pilot", "scale"), **settings)
+
+
+def package_only(run: str, *, workspace: Workspace, **settings: Any) -> Outcome:
+    """Package what a run has accepted."""
+    return resume_run(run, workspace=workspace, phases=("pilot", "scale", "package"), **settings)
+
+
+def demo(
+    *, workspace: Workspace, seed: int = 0, run_id: str | None = None, listeners: Sequence[Listener] = ()
+) -> Outcome:
+    """The whole campaign on the embedded model: the shipped bootstrap pipeline from API defaults."""
+    file = workspace.find_pipeline("bootstrap")
+    sets = [*DEMO_SETTINGS, f"seed={seed}", "name=demo"]
+    return run_pipeline(file, workspace=workspace, sets=sets, run_id=run_id, listeners=listeners)
+
+
+def command_line() -> list[str]:
+    """The command as it was typed, without the path of the program."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def _change_settings(plan: Plan, sets: Sequence[str]) -> tuple[Plan, list[SettingChanged]]:
+    """The plan with the settings that may change later; others are refused."""
+    from dataclasses import replace
+
+    from nexa_core.pipeline import pipeline_from
+
+    for each in sets:
+        if each.partition("=")[0].partition(".")[0] not in CHANGEABLE:
+            raise UsageError(
+                f"'{each}' cannot change in a run that has begun.",
+                f"These can: {', '.join(CHANGEABLE)}. For anything else start a new run.",
+            )
+    if not sets:
+        return plan, []
+    pipeline = pipeline_from(plan.pipeline.resolved(), sets)
+    paths = [each.partition("=")[0] for each in sets]
+    changed = [
+        SettingChanged(path, plan.pipeline.value_at(path), pipeline.value_at(path)) for path in paths
+    ]
+    return replace(plan, pipeline=pipeline, built={}), changed
+
+
+def _carry_out(
+    run: Run,
+    plan: Plan,
+    source: Source | None,
+    workspace: Workspace,
+    phases: Sequence[str],
+    listeners: Sequence[Listener],
+    begun: Sequence[Any],
+) -> Outcome:
+    with RunLock.acquire(run.path):
+        announcer = Announcer(run.path, (plan.plugins.notify, *listeners))
+        context = Context(run, plan, announcer, workspace.reviews_path / run.id, source)
+        for event in begun:
+            announcer.announce(event)
+        try:
+            with stopping_on_signals(context.stop):
+                outcome: Outcome = run_async(run_campaign(context, phases))
+                return outcome
+        finally:
+            announcer.close()
+
+
+def run_async(work: Any) -> Any:
+    """Run a coroutine to its end, also where an event loop is running already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    result: dict[str, Any] = {}
+
+    def body() -> None:
+        try:
+            result["value"] = asyncio.run(work)
+        except BaseException as error:
+            result["error"] = error
+
+    thread = threading.Thread(target=body, name="nexa-run")
+    thread.start()
+    thread.join()
+    if "error" in result:
+        raise result["error"]
+    return result["value"]
+
+
+@contextmanager
+def stopping_on_signals(stop: StopFlag) -> Iterator[None]:
+    """SIGINT and SIGTERM drain the run; the second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if stop.signal is not None:
+            os._exit(128 + number)
+        stop.signal = number
+
+    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

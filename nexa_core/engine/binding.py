@@ -1,0 +1,163 @@
+"""Binds a pipeline to its gate, prompts, source and plugins, from files or from a run's own record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nexa_core.engine.environment import describe_environment
+from nexa_core.engine.plan import Models, Plan, prompt_names
+from nexa_core.engine.sources import ParquetFile, fingerprint, open_source
+from nexa_core.errors import PipelineFileError, Place, SourceError
+from nexa_core.gates import Gate, bind_gate, gate_from
+from nexa_core.pipeline import Pipeline, from_resolved
+from nexa_core.plugins import Plugins
+from nexa_core.prompts import Prompt
+from nexa_core.protocols import Source
+from nexa_core.store.runs import Run
+from nexa_core.workspace import Workspace
+
+STORED_SOURCE = "source.parquet"
+_PROMPT_FIELDS = (
+    "name version api system body inputs stop delimiters positive negative schema"
+).split()
+
+
+def bind(
+    pipeline: Pipeline, workspace: Workspace, plugins: Plugins, source: Source | None = None
+) -> tuple[Plan, Source | None]:
+    """A plan from what the user wrote; `source` stands in for the pipeline's own."""
+    gate = _read_gate(pipeline, plugins)
+    prompts = {
+        key: _read_prompt(pipeline, plugins, key, prompt)
+        for key, prompt in prompt_names(pipeline)
+    }
+    source = source or _open_source(pipeline, workspace, plugins)
+    commit = describe_environment(workspace.root)["git_commit"]
+    plan = Plan(pipeline, gate, plugins, prompts, Models(plugins), columns_of(source), commit)
+    return plan, source
+
+
+def bind_stored(run: Run, workspace: Workspace, plugins: Plugins) -> tuple[Plan, Source | None]:
+    """The plan of a run that was started before, from its run.json alone.
+
+    Raises:
+        SourceError: The source is not the one that the run began with.
+    """
+    record = run.record
+    pipeline = from_resolved(record["pipeline"])
+    gate = Gate.from_json(record["gate"]) if record["gate"] else None
+    prompts = {key: _stored_prompt(value) for key, value in record["prompts"].items()}
+    stored = run.path / STORED_SOURCE
+    source = ParquetFile(str(stored)) if stored.exists() else _open_source(pipeline, workspace, plugins)
+    if source is not None and fingerprint(source) != record["source"]["fingerprint"]:
+        raise SourceError(
+            f"The source '{record['source']['path']}' has changed since the run '{run.id}' began.",
+            "Put the old file back to go on, or start a new run: `nexa run FILE --reuse` keeps nothing "
+            "of changed rows.",
+            Place(str(run.record_path)),
+        )
+    commit = record["environment"]["git_commit"]
+    return Plan(pipeline, gate, plugins, prompts, Models(plugins), columns_of(source), commit), source
+
+
+def describe_run(
+    plan: Plan, source: Source | None, workspace: Workspace, command: list[str]
+) -> dict[str, Any]:
+    """The content of run.json: everything that decides what the run will do, and on what it runs."""
+    from nexa_core import __version__
+
+    settings = plan.pipeline.source
+    return {
+        "nexa_version": __version__,
+        "pipeline": plan.pipeline.resolved(),
+        "pipeline_hash": plan.pipeline.hash,
+        "pipeline_file": plan.pipeline.path,
+        "gate": plan.gate.as_json() if plan.gate else None,
+        "gate_hash": plan.gate.hash if plan.gate else None,
+        "seed": plan.pipeline.seed,
+        "command": command,
+        "source": {
+            "path": settings.path if settings else STORED_SOURCE,
+            "fingerprint": fingerprint(source),
+        }
+        if source is not None
+        else None,
+        "prompts": {key: _store_prompt(prompt) for key, prompt in plan.prompts.items()},
+        "environment": describe_environment(workspace.root),
+        "plugins": plan.plugins.fingerprint(),
+        "rehearsal": False,
+    }
+
+
+def columns_of(source: Source | None) -> tuple[str, ...]:
+    """The columns of a source's first readable row.
+
+    Raises:
+        SourceError: The source has no row that can be read.
+    """
+    if source is None:
+        return ()
+    errors = []
+    for row in source.rows():
+        if not isinstance(row, Exception):
+            return tuple(row)
+        errors.append(row)
+        if len(errors) == 100:
+            break
+    if errors:
+        raise SourceError(f"No row of the source can be read: {errors[0]}.", "Is it JSON Lines?")
+    raise SourceError("The source is empty.", "Point source.path at a file with rows.")
+
+
+def _read_gate(pipeline: Pipeline, plugins: Plugins) -> Gate | None:
+    if pipeline.gate is None:
+        return None
+    gate = gate_from(
+        pipeline.gate,
+        lambda name, place: plugins.file("gate", name, place),
+        lambda keys: pipeline.place(_dotted("gate", keys)),
+    )
+    for use in gate.reviewers:
+        plugins.reviewers.get(use.name, use.place)
+    metrics = {spec.name: spec for spec in plugins.metrics.specs()}
+    return bind_gate(gate.with_fail_over(pipeline.fail_over), metrics)
+
+
+def _dotted(head: str, keys: Any) -> str:
+    return ".".join([head, *(str(key) for key in keys)])
+
+
+def _read_prompt(pipeline: Pipeline, plugins: Plugins, key: str, prompt: Any) -> Prompt:
+    if prompt is None:
+        raise PipelineFileError(
+            f"The generate step '{key}' has no prompt.",
+            "Name a prompt file, or write one inline: prompt: {user: …}.",
+            pipeline.place(key),
+        )
+    return plugins.prompt(prompt, key, pipeline.place(f"{key}.prompt"))
+
+
+def _open_source(pipeline: Pipeline, workspace: Workspace, plugins: Plugins) -> Source | None:
+    if pipeline.source is None:
+        return None
+
+    def shipped(name: str) -> Source | None:
+        if name not in plugins.sources.names():
+            return None
+        found: Source = plugins.build(plugins.sources.get(name), None)
+        return found
+
+    place = pipeline.place("source.path")
+    return open_source(pipeline.source.path, workspace.root, place, shipped)
+
+
+def _store_prompt(prompt: Prompt) -> dict[str, Any]:
+    return {name: getattr(prompt, name) for name in _PROMPT_FIELDS} | {"hash": prompt.hash}
+
+
+def _stored_prompt(value: Mapping[str, Any]) -> Prompt:
+    fields = {name: value[name] for name in _PROMPT_FIELDS}
+    for name in ("inputs", "stop", "delimiters"):
+        fields[name] = tuple(fields[name])
+    return Prompt(**fields)

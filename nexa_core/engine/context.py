@@ -1,0 +1,77 @@
+"""What every part of a running campaign shares: the run, the plan, who is told, whether to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from nexa_core.engine.announcer import Announcer
+from nexa_core.engine.plan import Plan
+from nexa_core.engine.sources import SourceRow, invent_rows, read_source, sample_rows
+from nexa_core.protocols import Source
+from nexa_core.store.runs import Run
+
+
+class RunInterrupted(Exception):
+    """The run was asked to stop; what was under way has been journaled. `signal` is its number."""
+
+    def __init__(self, signal: int) -> None:
+        self.signal = signal
+        super().__init__(f"stopped by signal {signal}")
+
+
+@dataclass
+class StopFlag:
+    """Set by a signal handler; asked before every new call and every new shard."""
+
+    signal: int | None = None
+
+    def check(self) -> None:
+        """Raise RunInterrupted once a stop was asked for."""
+        if self.signal is not None:
+            raise RunInterrupted(self.signal)
+
+
+@dataclass
+class Context:
+    """One running campaign. `source` is None for a pipeline that invents its rows."""
+
+    run: Run
+    plan: Plan
+    announcer: Announcer
+    reviews: Path
+    source: Source | None = None
+    stop: StopFlag = field(default_factory=StopFlag)
+
+    @property
+    def seed(self) -> int:
+        return self.plan.pipeline.seed
+
+    def read_rows(self) -> Iterator[SourceRow]:
+        """One pass over the source."""
+        assert self.source is not None and self.plan.pipeline.source is not None
+        settings = self.plan.pipeline.source
+        return read_source(self.source, settings.id, settings.map)
+
+    @cached_property
+    def pilot_order(self) -> list[SourceRow]:
+        """The rows that pilots may use, in the random order in which they use them."""
+        pipeline, gate = self.plan.pipeline, self.plan.gate
+        planned = pipeline.pilot.rows if isinstance(pipeline.pilot.rows, int) else 0
+        most = max(planned, gate.max_rows if gate else 0, 1)
+        # One more than can be used, so that a source that is just used up is known to be.
+        return sample_rows(self.read_rows(), self.seed, most * pipeline.pilot.max_iterations + 1)
+
+    def holds_every_row(self, used_before: int, rows: int) -> bool:
+        """Whether `rows` rows of one iteration, the first to use any, are the whole source."""
+        return self.source is not None and used_before == 0 and rows >= len(self.pilot_order)
+
+    def pilot_rows(self, unit: str, used_before: int, start: int, count: int) -> list[SourceRow]:
+        """Rows `start` … `start + count` of one iteration; `used_before` rows went to earlier ones."""
+        if self.source is None:
+            return invent_rows(self.seed, unit, start, count)
+        first = used_before + start
+        return self.pilot_order[first : first + count]
+

@@ -1,0 +1,223 @@
+"""Brings a unit's tallies to the gate, asks the reviewers, and keeps what follows as a record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nexa_core.engine.context import Context
+from nexa_core.engine.plan import Plan
+from nexa_core.engine.unit import Unit, shorten
+from nexa_core.errors import PluginError, boundary
+from nexa_core.gates import Gate, Look, Ruling, assess_gate, conclude, decide
+from nexa_core.records import Decision, Evidence, GateCheck, Opinion, Verdict
+from nexa_core.reviews import Review, read_reviews, write_review
+from nexa_core.store.files import replace_file
+from nexa_core.store.manifest import Totals, total_entries
+
+if TYPE_CHECKING:
+    from nexa_core.engine.pilot import Iteration
+
+REVIEWED_ROWS = 8
+SAMPLED_FROM = 200
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the gate and the reviewers decided about an iteration.
+
+    `changes` maps parameter paths to [old, new]; `review` is the hash of the record.
+    """
+
+    decision: Decision
+    reason: str
+    checks: tuple[GateCheck, ...] = ()
+    extend_rows: int = 0
+    changes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    patch_reason: str = ""
+    waiting: bool = False
+    review: str = ""
+
+    @property
+    def passed(self) -> frozenset[str]:
+        """The rules that have passed; they stay passed within the iteration."""
+        return frozenset(c.metric for c in self.checks if c.verdict is Verdict.PASS)
+
+    @classmethod
+    def of(cls, review: Review) -> Judged:
+        """The decision that a record holds."""
+        return cls(
+            Decision(review.decision),
+            review.reason,
+            review.evidence().checks,
+            review.extend_rows,
+            review.changes,
+            review.patch_reason,
+            review.waiting,
+            review.hash,
+        )
+
+
+async def judge(
+    context: Context,
+    plan: Plan,
+    unit: Unit,
+    number: int,
+    values: Mapping[str, Any],
+    earlier: Sequence[Iteration],
+    before: Judged | None,
+) -> tuple[Judged, bool]:
+    """The decision on what the unit holds, and whether it is new; a recorded one stands."""
+    if plan.gate is None:
+        return Judged(Decision.PROCEED, "There is no gate: rows are collected."), True
+    totals = total_entries(unit.entries)
+    look = _look(plan, plan.gate, unit, totals, before)
+    stored = _find_review(context, number, look.rows)
+    if stored is not None:
+        return Judged.of(stored), False
+    evidence = _evidence(plan, look, totals, unit, number, values, earlier)
+    ruling = decide(evidence.checks, number, evidence.max_iterations, look.rows, look.cap)
+    opinions = await _ask_reviewers(plan, plan.gate, ruling, evidence)
+    review = _record(context, plan.gate, look, totals, evidence, ruling, opinions)
+    written = write_review(context.reviews, review)
+    write_summary(unit, totals, evidence.checks, written.decision)
+    return Judged.of(written), True
+
+
+def _look(plan: Plan, gate: Gate, unit: Unit, totals: Totals, before: Judged | None) -> Look:
+    pilot = plan.pipeline.pilot
+    most = max(gate.max_rows, pilot.rows if isinstance(pilot.rows, int) else 0)
+    return Look(
+        gate.alpha(pilot.max_iterations),
+        totals.source_rows,
+        totals.source_rows if unit.exhausted else max(most, totals.source_rows),
+        # Every row of a finite source was measured and nothing is to be scaled.
+        unit.is_whole and plan.pipeline.scale is None,
+        before.passed if before else frozenset(),
+    )
+
+
+def _find_review(context: Context, number: int, rows: int) -> Review | None:
+    for review in read_reviews(context.reviews):
+        if review.iteration == number and review.look.rows == rows:
+            return review
+    return None
+
+
+def _evidence(
+    plan: Plan,
+    look: Look,
+    totals: Totals,
+    unit: Unit,
+    number: int,
+    values: Mapping[str, Any],
+    earlier: Sequence[Iteration],
+) -> Evidence:
+    assert plan.gate is not None
+    space = {
+        path: each.model_dump(mode="json", exclude_none=True)
+        for path, each in plan.pipeline.search_space.items()
+    }
+    return Evidence(
+        number,
+        plan.pipeline.pilot.max_iterations,
+        assess_gate(plan.gate, totals.metrics, look),
+        dict(values),
+        space,
+        tuple(_sample(unit)),
+        tuple(past.as_history() for past in earlier),
+    )
+
+
+def _sample(unit: Unit) -> list[dict[str, Any]]:
+    """A few rows of the newest shard: rejected ones first, then accepted ones."""
+    if not unit.entries:
+        return []
+    rows = unit.read(unit.entries[-1]).slice(0, SAMPLED_FROM).to_pylist()
+    rows.sort(key=lambda row: row["state"] == "accepted")
+    half = REVIEWED_ROWS // 2
+    chosen = rows if len(rows) <= REVIEWED_ROWS else [*rows[:half], *rows[-half:]]
+    return [shorten(row) for row in chosen]
+
+
+async def _ask_reviewers(
+    plan: Plan, gate: Gate, ruling: Ruling, evidence: Evidence
+) -> list[Opinion]:
+    """Opinions in the gate's order; after the first usable patch nobody else is asked for one."""
+    if ruling.decision not in (Decision.ITERATE, Decision.PROCEED):
+        return []
+    opinions: list[Opinion] = []
+    for use in gate.reviewers:
+        spec = plan.plugins.reviewers.get(use.name, use.place)
+        reviewer = plan.plugins.build(spec, dict(use.options))
+        with boundary(PluginError, f"The reviewer '{use.name}'"):
+            opinions.append(await reviewer.review(evidence))
+        if ruling.decision is Decision.ITERATE and conclude(ruling, opinions, evidence).changes:
+            break
+    return opinions
+
+
+def _record(
+    context: Context,
+    gate: Gate,
+    look: Look,
+    totals: Totals,
+    evidence: Evidence,
+    ruling: Ruling,
+    opinions: Sequence[Opinion],
+) -> Review:
+    concluded = conclude(ruling, opinions, evidence)
+    return Review(
+        run=context.run.id,
+        iteration=evidence.iteration,
+        max_iterations=evidence.max_iterations,
+        gate=gate.as_json(),
+        gate_hash=gate.hash,
+        look=look,
+        tallies=totals.metrics,
+        checks=[check.as_json() for check in evidence.checks],
+        ruling=ruling.decision,
+        decision=concluded.decision,
+        reason=concluded.reason,
+        extend_rows=concluded.extend_rows,
+        changes={path: list(pair) for path, pair in concluded.changes.items()},
+        patch_reason=concluded.patch_reason,
+        waiting=concluded.waiting,
+        refused=concluded.refused,
+        opinions=[opinion.as_json() for opinion in opinions],
+        parameters=evidence.parameters,
+        search_space=evidence.search_space,
+        history=evidence.history,
+        samples=evidence.samples,
+    )
+
+
+def judge_scale(context: Context, plan: Plan, units: Sequence[Unit]) -> str | None:
+    """Recompute the gate over every row of the dataset; why it fails, None when no rule does."""
+    if plan.gate is None:
+        return None
+    totals = total_entries(entry for unit in units for entry in unit.entries)
+    alpha = plan.gate.alpha(plan.pipeline.pilot.max_iterations)
+    checks = assess_gate(plan.gate, totals.metrics, Look(alpha, totals.source_rows, totals.source_rows))
+    failed = [check for check in checks if check.hard and check.verdict is Verdict.FAIL]
+    write_summary(units[-1], totals, checks, "FAIL" if failed else "PASS")
+    if not failed:
+        return None
+    ruling = decide(failed, 1, 1, totals.source_rows, totals.source_rows)
+    return f"The gate no longer holds over all rows: {ruling.reason}"
+
+
+def write_summary(
+    unit: Unit, totals: Totals, checks: Sequence[GateCheck], decision: str | None
+) -> None:
+    """Write the unit's `qc_summary.json`: derived from the manifest, safe to delete."""
+    summary = {
+        "rows": totals.rows,
+        "reasons": totals.reasons,
+        "metrics": totals.metrics,
+        "checks": [check.as_json() for check in checks],
+        "decision": decision,
+    }
+    replace_file(unit.folder.qc_summary_path, json.dumps(summary, indent=1).encode(), durable=False)

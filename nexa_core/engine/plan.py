@@ -1,0 +1,262 @@
+"""A pipeline bound to what is installed: prompts read, checks and metrics built, models at hand.
+
+The plan decides nothing and keeps no state of a run; two shards may use one plan at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from nexa_core.engine.calls import Caller, Calls
+from nexa_core.engine.steps.accepting import AcceptEarly, AcceptRule, Term
+from nexa_core.engine.steps.check import CheckRows, NamedCheck
+from nexa_core.engine.steps.critic import Critic
+from nexa_core.engine.steps.generate import Generate
+from nexa_core.engine.steps.stream import Step
+from nexa_core.engine.tallies import NamedMetric
+from nexa_core.errors import PreflightError
+from nexa_core.gates import Gate
+from nexa_core.pipeline import CheckStep, CriticStep, GenerateStep, Pipeline
+from nexa_core.plugins import Plugins
+from nexa_core.prompts import Prompt
+from nexa_core.protocols import Model, SetCheck
+
+
+@dataclass(frozen=True)
+class NamedSetCheck:
+    """A set check as the pipeline uses it."""
+
+    id: str
+    check: SetCheck
+    on_fail: str = "reject"
+
+
+class Models:
+    """The models of a pipeline's roles, each built once, when it is first needed."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self._plugins = plugins
+        self._built: dict[str, Model] = {}
+
+    def get(self, role: Any) -> Model:
+        """The model a role names; equal roles share one."""
+        key = role.model_dump_json(exclude={"sampling"})
+        if key not in self._built:
+            self._built[key] = self._plugins.build_model(role)
+        return self._built[key]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a shard needs. `source_columns` are the columns the source's rows bring."""
+
+    pipeline: Pipeline
+    gate: Gate | None
+    plugins: Plugins
+    prompts: Mapping[str, Prompt]
+    models: Models
+    source_columns: tuple[str, ...] = ()
+    code_commit: str | None = None
+    built: dict[str, Any] = field(default_factory=dict)
+
+    def with_values(self, values: Mapping[str, Any]) -> Plan:
+        """The same plan with other parameters; prompts among them are those read at the start."""
+        if not values:
+            return self
+        return replace(self, pipeline=self.pipeline.with_values(values), built={})
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What checks and metrics are told where the user did not say: the answer's columns, delimiters."""
+        answer = self.pipeline.answer_field(self.source_columns)
+        prompt = self._answer_prompt
+        delimiters = list(prompt.delimiters) if prompt else self._check_delimiters
+        return {
+            "field": answer,
+            "raw_field": f"{answer}_raw_text",
+            "tokens_field": f"{answer}_tokens",
+            "finish_field": f"{answer}_finish_reason",
+            "delimiters": delimiters or None,
+            "stop": list(prompt.stop) if prompt else None,
+        }
+
+    @property
+    def _answer_prompt(self) -> Prompt | None:
+        generators = [s for s in self.pipeline.steps if isinstance(s, GenerateStep)]
+        return self.prompts[generators[-1].id] if generators else None
+
+    @property
+    def _check_delimiters(self) -> list[str]:
+        uses = (u for s in self.pipeline.steps if isinstance(s, CheckStep) for u in s.checks)
+        return next((list(u.options["delimiters"]) for u in uses if "delimiters" in u.options), [])
+
+    @cached_property
+    def accept_rule(self) -> AcceptRule:
+        """The accept block over this pipeline's scores."""
+        return accept_rule_of(self.pipeline)
+
+    @property
+    def retry(self) -> Any:
+        """The accept block's retry, None where there is none."""
+        return self.pipeline.accept.retry if self.pipeline.accept else None
+
+    @property
+    def score_ids(self) -> tuple[str, ...]:
+        """Every score the pipeline declares, in its order."""
+        return self.pipeline.score_ids
+
+    @property
+    def asks_models(self) -> bool:
+        """Whether any step asks a model."""
+        return any(not isinstance(step, CheckStep) for step in self.pipeline.steps)
+
+    @cached_property
+    def set_checks(self) -> tuple[NamedSetCheck, ...]:
+        """The checks that the coordinator folds over shards in order."""
+        return tuple(
+            NamedSetCheck(use.id, self._check(use), use.on_fail)
+            for step in self.pipeline.steps
+            if isinstance(step, CheckStep)
+            for use in step.checks
+            if self.plugins.checks.get(use.name).over == "set"
+        )
+
+    @cached_property
+    def metrics(self) -> tuple[NamedMetric, ...]:
+        """The gate's metrics, and the two that every run counts."""
+        rules = [*self.gate.hard, *self.gate.soft] if self.gate else []
+        uses: dict[str, tuple[str, Mapping[str, Any]]] = {
+            rule.key: (rule.metric, rule.options) for rule in rules
+        }
+        for always in ("failed_rate", "acceptance_rate"):
+            uses.setdefault(always, (always, {}))
+        return tuple(self._metric(key, name, options) for key, (name, options) in uses.items())
+
+    def _metric(self, key: str, name: str, options: Mapping[str, Any]) -> NamedMetric:
+        spec = self.plugins.metrics.get(name)
+        metric = self.plugins.build(spec, dict(options), self.facts)
+        return NamedMetric(key, name, metric, spec.aggregate, spec.population)
+
+    def build_steps(self, calls: Calls, retry: bool = False) -> list[Step]:
+        """The stages of one shard, from the first, or from the retry step with the retry's prompt."""
+        steps: list[Step] = []
+        settings = list(self.pipeline.steps)
+        if retry:
+            start = next(i for i, s in enumerate(settings) if s.id == self.retry.step)
+            settings = settings[start:]
+        for step in settings:
+            steps.append(self._build_step(step, calls, retry))
+            early = self._terms_after(step)
+            if early:
+                steps.append(AcceptEarly(f"accept-{step.id}", early))
+        return steps
+
+    def _build_step(self, step: Any, calls: Calls, retry: bool) -> Step:
+        if isinstance(step, CheckStep):
+            return CheckRows(step.id, self._row_checks(step))
+        if isinstance(step, CriticStep):
+            return Critic(step.id, self._caller(step), calls, self.prompts[step.id], self.pipeline.seed)
+        if isinstance(step, GenerateStep):
+            retried = retry and step.id == self.retry.step and self.retry.prompt is not None
+            return Generate(
+                step.id,
+                self._caller(step),
+                calls,
+                self.prompts[f"{step.id}@retry" if retried else step.id],
+                step.into,
+                self.pipeline.effective_sampling(step),
+                self.pipeline.seed,
+                1 if retry else step.samples,
+                step.vary,
+            )
+        raise PreflightError(f"The step '{step.id}' is a {step.kind}, and no judge is installed.")
+
+    def _row_checks(self, step: CheckStep) -> list[NamedCheck]:
+        return [
+            NamedCheck(use.id, self._check(use), use.on_fail)
+            for use in step.checks
+            if self.plugins.checks.get(use.name).over == "row"
+        ]
+
+    def _check(self, use: Any) -> Any:
+        if use.id not in self.built:
+            spec = self.plugins.checks.get(use.name)
+            self.built[use.id] = self.plugins.build(spec, use.options, self.facts)
+        return self.built[use.id]
+
+    def _caller(self, step: Any) -> Caller:
+        return Caller(step.id, step.model, self.models.get(self.pipeline.models[step.model]))
+
+    def _terms_after(self, step: Any) -> list[Term]:
+        if not self.accept_rule.eager:
+            return []
+        own = {use.id for use in step.checks} if isinstance(step, CheckStep) else {step.id}
+        return [term for term in self.accept_rule.terms if own & set(term.scores)]
+
+    @cached_property
+    def step_origins(self) -> tuple[dict[str, Any], ...]:
+        """What provenance says of every step that asks a model."""
+        origins = []
+        for step in self.pipeline.steps:
+            if isinstance(step, CheckStep):
+                continue
+            model, prompt = self._caller(step).model, self.prompts[step.id]
+            origins.append(
+                {
+                    "step": step.id,
+                    "model": model.name,
+                    "revision": model.revision,
+                    "prompt": prompt.name,
+                    "prompt_hash": prompt.hash,
+                }
+            )
+        return tuple(origins)
+
+    def columns_from(self, step_id: str) -> set[str]:
+        """The columns that the steps from `step_id` on add."""
+        settings = list(self.pipeline.steps)
+        start = next(i for i, s in enumerate(settings) if s.id == step_id)
+        endings = ("", "_raw_text", "_finish_reason", "_tokens", "_reasoning", "_tool_calls")
+        later = [s for s in settings[start:] if isinstance(s, GenerateStep)]
+        return {f"{s.into}{ending}" for s in later for ending in endings}
+
+    def scores_before(self, step_id: str) -> set[str]:
+        """The scores given by the steps before `step_id`."""
+        names: set[str] = set()
+        for step in self.pipeline.steps:
+            if step.id == step_id:
+                break
+            names |= {u.id for u in step.checks} if isinstance(step, CheckStep) else {step.id}
+        return names
+
+
+def accept_rule_of(pipeline: Pipeline) -> AcceptRule:
+    """The accept block as terms over score ids; `min_score` asks all judges together."""
+    accept = pipeline.accept
+    if accept is None:
+        return AcceptRule()
+    judges = tuple(step.id for step in pipeline.steps if step.kind == "judge")
+    terms = tuple(
+        Term(
+            term.name,
+            (term.score,) if term.score else judges,
+            term.at_least,
+            term.below,
+            accept.consensus,
+        )
+        for term in accept.terms
+        if term.name != "no_flags"
+    )
+    return AcceptRule(terms, accept.no_flags, accept.eager)
+
+
+def prompt_names(pipeline: Pipeline) -> Sequence[tuple[str, Any]]:
+    """Every prompt the pipeline uses, as (key in the plan, name or inline prompt)."""
+    named = [(s.id, s.prompt) for s in pipeline.steps if hasattr(s, "prompt")]
+    retry = pipeline.accept.retry if pipeline.accept else None
+    if retry is not None and retry.prompt is not None:
+        named.append((f"{retry.step}@retry", retry.prompt))
+    return named

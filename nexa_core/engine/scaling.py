@@ -1,0 +1,174 @@
+"""Scale: shards until exactly the wanted number of rows is accepted, the passing pilot counted in."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nexa_core.engine.context import Context
+from nexa_core.engine.pilot import Iteration
+from nexa_core.engine.plan import Plan
+from nexa_core.engine.sources import SourceRow, invent_rows
+from nexa_core.engine.unit import Unit, Work
+from nexa_core.records import State
+from nexa_core.stats import bounds
+
+REMOTE_OVERLAP = 2
+FEWEST_ROWS = 16
+SPARE = 1.05
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """What scale came to. `short` when the source or `max_rows` ended before the goal."""
+
+    unit: Unit
+    units: tuple[Unit, ...]
+    """Every unit of the dataset in order: the passing pilot, then scale."""
+    short: str | None = None
+
+
+class RowSupply:
+    """The rows for scale in source order, without those of the passing pilot."""
+
+    def __init__(self, context: Context, pilot: Unit | None, skip: int) -> None:
+        self._context = context
+        self._rows = iter(()) if context.source is None else self._unused(pilot)
+        self._given = 0
+        self.take(skip)
+
+    def _unused(self, pilot: Unit | None) -> Iterator[SourceRow]:
+        used = _source_ids(pilot) if pilot else set()
+        return (row for row in self._context.read_rows() if row.source_id not in used)
+
+    def take(self, count: int) -> list[SourceRow]:
+        """The next rows, fewer when the source runs dry."""
+        if self._context.source is None:
+            rows = invent_rows(self._context.seed, "scale", self._given, count)
+        else:
+            rows = [row for _, row in zip(range(count), self._rows, strict=False)]
+        self._given += len(rows)
+        return rows
+
+
+def _source_ids(unit: Unit) -> set[str]:
+    found: set[str] = set()
+    for entry in unit.entries:
+        found.update(unit.read(entry, ["source_id"])["source_id"].to_pylist())
+    return found
+
+
+async def run_scale(context: Context, passed: Iteration | None) -> Scaled:
+    """Commit scale shards until the goal is met; shards that an earlier process committed count."""
+    plan = passed.plan if passed else context.plan
+    pilot = passed.unit if passed else None
+    unit = Unit(context, plan, context.run.scale, before=[pilot] if pilot else [])
+    units = (pilot, unit) if pilot else (unit,)
+    goal = Goal(plan, unit, pilot)
+    supply = RowSupply(context, pilot, unit.source_rows)
+    running: deque[asyncio.Task[Work]] = deque()
+    sizes = [entry.source_rows for entry in unit.entries]
+    dry = False
+    try:
+        while True:
+            while len(running) < goal.overlap and not dry:
+                count = goal.next_rows(sizes)
+                rows = supply.take(count)
+                dry = len(rows) < count
+                if not rows:
+                    break
+                running.append(asyncio.ensure_future(unit.compute(len(sizes), rows)))
+                sizes.append(len(rows))
+            if not running:
+                break
+            unit.commit(await running[0], goal.quota)
+            running.popleft()
+    finally:
+        await asyncio.gather(*running, return_exceptions=True)
+    return Scaled(unit, units, goal.short(dry))
+
+
+class Goal:
+    """How many rows are still to be taken in.
+
+    The size of a shard depends only on shards that are `overlap` or more before it, so that a
+    resumed run plans the same shards, whatever was under way when it ended.
+    """
+
+    def __init__(self, plan: Plan, unit: Unit, pilot: Unit | None) -> None:
+        settings = plan.pipeline.scale
+        assert settings is not None
+        self._settings, self._unit, self._pilot = settings, unit, pilot
+        self.overlap = 1 if _answers_batches(plan) else REMOTE_OVERLAP
+        self.max_rows = self._most_rows()
+
+    def _most_rows(self) -> int | None:
+        wanted = self._settings.accepted
+        if wanted is None:
+            return self._settings.rows if isinstance(self._settings.rows, int) else None
+        if self._settings.max_rows is not None:
+            return self._settings.max_rows
+        lower = 0.1
+        if self._pilot is not None:
+            accepted, rows = self._pilot.count(State.ACCEPTED), self._pilot.source_rows
+            lower = max(0.01, bounds(accepted, rows, 0.05)[0])
+        return math.ceil(3 * wanted / lower)
+
+    @property
+    def _units(self) -> list[Unit]:
+        return [unit for unit in (self._pilot, self._unit) if unit is not None]
+
+    @property
+    def accepted(self) -> int:
+        """Accepted rows so far, the passing pilot's counted."""
+        return sum(unit.count(State.ACCEPTED) for unit in self._units)
+
+    @property
+    def taken(self) -> int:
+        """Source rows taken in so far, the passing pilot's counted."""
+        return sum(unit.source_rows for unit in self._units)
+
+    @property
+    def quota(self) -> int | None:
+        """How many more rows may be accepted; None where scale works through rows."""
+        wanted = self._settings.accepted
+        return None if wanted is None else wanted - self.accepted
+
+    def next_rows(self, sizes: list[int]) -> int:
+        """The size of the shard after those of `sizes` source rows; 0 when no more are to be taken."""
+        known = self._unit.entries[: max(0, len(sizes) - self.overlap + 1)]
+        under_way = sum(sizes[len(known) :])
+        piloted = self._pilot.source_rows if self._pilot else 0
+        taken = piloted + sum(sizes[: len(known)])
+        size = self._settings.shard_rows
+        if self.max_rows is not None:
+            size = min(size, self.max_rows - taken - under_way)
+        if self._settings.accepted is not None:
+            accepted = (self._pilot.count(State.ACCEPTED) if self._pilot else 0) + sum(
+                entry.rows.get(State.ACCEPTED, 0) for entry in known
+            )
+            rate = (accepted + 1) / (taken + 1)
+            missing = self._settings.accepted - accepted - under_way * rate
+            if missing <= 0:
+                return 0
+            size = min(size, max(FEWEST_ROWS, math.ceil(SPARE * missing / rate)))
+        return max(0, size)
+
+    def short(self, dry: bool) -> str | None:
+        """Why the goal was missed, None when it was met."""
+        wanted = self._settings.accepted
+        if wanted is None or self.accepted >= wanted:
+            return None
+        why = "the source has no more rows" if dry else f"max_rows {self.max_rows} is reached"
+        return f"{self.accepted} of {wanted} rows accepted: {why}"
+
+
+def _answers_batches(plan: Plan) -> bool:
+    return any(
+        plan.models.get(plan.pipeline.models[step.model]).batch_size
+        for step in plan.pipeline.steps
+        if hasattr(step, "model")
+    )

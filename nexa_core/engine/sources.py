@@ -1,0 +1,251 @@
+"""Where rows come from: files, frames and shipped sets, read as a stream that can be read again."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import heapq
+import io
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+
+from nexa_core.errors import Place, SourceError
+from nexa_core.protocols import Source
+from nexa_core.records import Row, canonical_json
+
+OWN_COLUMNS = frozenset(
+    "source_id sample attempt parent_id scores flags state reason provenance".split()
+)
+"""Columns that nexa adds to every row; `id` is nexa's too, and keeps the source's value."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """One source row: its identity, its columns, or why it could not be read."""
+
+    source_id: str
+    row_id: str
+    columns: Row
+    error: str | None = None
+
+
+class JsonLines:
+    """A file of one JSON object a line, plain, `.gz` or `.zst`, local or at an fsspec URL."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def rows(self) -> Iterator[Row | Exception]:
+        with open_bytes(self.path) as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield _parse_line(line, number)
+
+
+class ParquetFile:
+    """A Parquet file, read a row group at a time."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def rows(self) -> Iterator[Row | Exception]:
+        import pyarrow.parquet as pq
+
+        try:
+            with open_bytes(self.path, decompress=False) as stream:
+                for batch in pq.ParquetFile(stream).iter_batches(batch_size=4096):
+                    yield from batch.to_pylist()
+        except pa.ArrowInvalid as cause:
+            raise SourceError(
+                f"The source '{self.path}' is no readable Parquet file: {cause}.",
+                "Write it again, or point source.path at another file.",
+            ) from cause
+
+
+@contextmanager
+def open_bytes(path: str, decompress: bool = True) -> Iterator[IO[bytes]]:
+    """A byte stream of a local file or an fsspec URL, decompressed by its `.gz` or `.zst` ending."""
+    raw: IO[bytes]
+    if "://" in path:
+        import fsspec
+
+        raw = fsspec.open(path, "rb").open()
+    else:
+        raw = open(path, "rb")  # noqa: SIM115 - closed below, whichever kind it is
+    with raw:
+        if decompress and path.endswith(".gz"):
+            with gzip.open(raw) as stream:
+                yield io.BufferedReader(stream)  # type: ignore[arg-type]
+        elif decompress and path.endswith(".zst"):
+            import zstandard
+
+            with zstandard.ZstdDecompressor().stream_reader(raw) as stream:
+                yield io.BufferedReader(stream, 1 << 20)
+        else:
+            yield raw
+
+
+def open_source(
+    path: str,
+    folder: Path,
+    place: Place | None = None,
+    shipped: Callable[[str], Source | None] = lambda name: None,
+) -> Source:
+    """The source called `path`: a URL, a file under `folder`, or one that a plugin ships.
+
+    Raises:
+        SourceError: Nothing is there, or it is of no kind that can be read.
+    """
+    if "://" not in path:
+        local = folder / path
+        if not local.is_file():
+            named = shipped(path)
+            if named is not None:
+                return named
+            raise SourceError(
+                f"The source '{path}' does not exist: looked for {local}.",
+                "Set source.path to a .jsonl or .parquet file (.gz and .zst work too).",
+                place,
+            )
+        path = str(local)
+    stem = path.removesuffix(".gz").removesuffix(".zst")
+    if stem.endswith((".jsonl", ".ndjson", ".json")):
+        return JsonLines(path)
+    if path.endswith((".parquet", ".pq")):
+        return ParquetFile(path)
+    raise SourceError(
+        f"The source '{path}' is of a kind that cannot be read.",
+        "Use .jsonl, .jsonl.gz, .jsonl.zst or .parquet.",
+        place,
+    )
+
+
+def read_source(
+    source: Source, id_column: str | None, renames: Mapping[str, str], place: Place | None = None
+) -> Iterator[SourceRow]:
+    """Every row of a source with its identity: the hash of its id column, else of its content.
+
+    `renames` maps the pipeline's column names to the source's. A row that cannot be read keeps
+    its place in the stream, with the error; its identity is then its position.
+    """
+    for position, row in enumerate(source.rows()):
+        if isinstance(row, Exception):
+            identity = _digest(f"unreadable row {position}")
+            yield SourceRow(identity, identity, {}, f"unreadable: {row}")
+            continue
+        if position == 0:
+            id_column = _check_columns(row, id_column, renames, place)
+        yield _identify(row, id_column, renames, position)
+
+
+def _identify(
+    row: Row, id_column: str | None, renames: Mapping[str, str], position: int
+) -> SourceRow:
+    columns = {ours: row.get(theirs) for ours, theirs in renames.items()}
+    taken = set(renames.values())
+    columns.update({name: value for name, value in row.items() if name not in taken})
+    if id_column is None:
+        identity = _digest(canonical_json(columns))
+        return SourceRow(identity, identity, columns)
+    value = row.get(id_column)
+    if value is None:
+        identity = _digest(f"row without id {position}")
+        return SourceRow(identity, identity, columns, f"unreadable: the id column '{id_column}' is empty")
+    columns.pop("id", None)
+    return SourceRow(_digest(str(value)), str(value), columns)
+
+
+def _check_columns(
+    row: Row, id_column: str | None, renames: Mapping[str, str], place: Place | None
+) -> str | None:
+    listed = ", ".join(row)
+    for column in [*renames.values(), *([id_column] if id_column else [])]:
+        if column not in row:
+            raise SourceError(f"The source has no column '{column}'. It has: {listed}.", "", place)
+    for column in row:
+        if column in OWN_COLUMNS and column not in renames.values():
+            raise SourceError(
+                f"The source column '{column}' has the name of one of nexa's own.",
+                f"Rename it: source.map: {{my_{column}: {column}}}.",
+                place,
+            )
+    return id_column or ("id" if "id" in row else None)
+
+
+def invent_rows(seed: int, unit: str, start: int, count: int) -> list[SourceRow]:
+    """Rows of a pipeline without a source: identity from seed, iteration or scale, and index."""
+    identities = (_digest(f"{seed}/{unit}/{index}") for index in range(start, start + count))
+    return [SourceRow(identity, identity, {}) for identity in identities]
+
+
+def sample_rows(rows: Iterable[SourceRow], seed: int, count: int) -> list[SourceRow]:
+    """A random sample without replacement: the `count` rows of lowest hash(seed, row), in hash order.
+
+    One streaming pass; memory for `count` rows.
+    """
+    keyed = ((_digest(f"{seed}:{row.source_id}"), n, row) for n, row in enumerate(rows))
+    return [row for _, _, row in heapq.nsmallest(count, keyed, key=lambda item: item[:2])]
+
+
+def rows_table(rows: Sequence[SourceRow]) -> pa.Table:
+    """Source rows as one table: their columns, then `id` and `source_id`."""
+    names = list(dict.fromkeys(itertools.chain.from_iterable(row.columns for row in rows)))
+    arrays = [_column([row.columns.get(name) for row in rows]) for name in names]
+    arrays += [pa.array([row.row_id for row in rows]), pa.array([row.source_id for row in rows])]
+    return pa.table(arrays, names=[*names, "id", "source_id"])
+
+
+def fingerprint(source: Source) -> str:
+    """A SHA-256 of a source: of a file's bytes, else of every row in order."""
+    digest = hashlib.sha256()
+    path = getattr(source, "path", None)
+    if path is None:
+        for row in source.rows():
+            digest.update(f"{row if isinstance(row, Exception) else canonical_json(row)}\n".encode())
+        return digest.hexdigest()
+    with open_bytes(str(path), decompress=False) as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _column(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        # Rows that disagree on a column's type keep their values as text.
+        return pa.array([v if v is None or isinstance(v, str) else canonical_json(v) for v in values])
+
+
+def _parse_line(line: bytes, number: int) -> Row | Exception:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as cause:
+        return ValueError(f"line {number} is no JSON: {cause}")
+    if not isinstance(value, dict):
+        return ValueError(f"line {number} is no JSON object")
+    return value
+
+
+def table_of(data: Any) -> pa.Table:
+    """Rows held in memory as one table: dicts, a DataFrame, an Arrow table or a `datasets.Dataset`."""
+    if isinstance(data, pa.Table):
+        return data
+    if hasattr(data, "with_format") and hasattr(data, "data"):
+        return data.with_format("arrow")[:]
+    if hasattr(data, "to_arrow"):
+        return data.to_arrow()
+    if hasattr(data, "columns") and hasattr(data, "iloc"):
+        return pa.Table.from_pandas(data, preserve_index=False)
+    return pa.Table.from_pylist([dict(row) for row in data])
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

@@ -1,0 +1,1 @@
+"""The steps of a pipeline: each a stage between two streams of row batches."""

@@ -1,0 +1,127 @@
+"""The generate step: a model answers a prompt for every row under way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from nexa_core.engine.batch import Batch
+from nexa_core.engine.calls import Caller, Calls, Outcome, Subject, derive_seed, identify
+from nexa_core.engine.steps.asking import (
+    draw_columns,
+    fail_rows,
+    flow,
+    note_calls,
+    render_rows,
+    scatter,
+    subjects_of,
+)
+from nexa_core.engine.steps.stream import Stream
+from nexa_core.prompts import Prompt
+from nexa_core.records import Completion, Request, canonical_json
+
+
+@dataclass
+class Generate:
+    """Adds `into` and what belongs to it: raw text, finish reason, tokens, reasoning, tool calls."""
+
+    id: str
+    caller: Caller
+    calls: Calls
+    prompt: Prompt
+    into: str
+    sampling: Mapping[str, Any]
+    seed: int
+    samples: int = 1
+    vary: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def run(self, batches: Stream) -> Stream:
+        return flow(self.caller.model, self._spread(batches), self._answer)
+
+    async def _spread(self, batches: Stream) -> Stream:
+        async for batch in batches:
+            yield self._varied(spread_samples(batch, self.samples))
+
+    def _varied(self, batch: Batch) -> Batch:
+        if not self.vary:
+            return batch
+        everyone = np.arange(len(batch))
+        drawn = draw_columns(self.vary, self.seed, subjects_of(batch, everyone))
+        for name, values in drawn.items():
+            batch = batch.with_column(name, pa.array(values))
+        return batch
+
+    async def _answer(self, batch: Batch) -> Batch:
+        batch, indices, prompts = render_rows(batch, self.id, self.prompt.render)
+        subjects = subjects_of(batch, indices)
+        requests = [
+            self._request(prompt, subject)
+            for prompt, subject in zip(prompts, subjects, strict=True)
+        ]
+        outcomes = await self.calls.complete(self.caller, requests, subjects)
+        batch = self._with_answers(batch, indices, outcomes)
+        batch = note_calls(batch, self.caller, indices, [[outcome] for outcome in outcomes])
+        return fail_rows(batch, self.id, indices, [outcome.error for outcome in outcomes])
+
+    def _request(self, prompt: Any, subject: Subject) -> Request:
+        seed = derive_seed(self.seed, subject)
+        request = make_request(prompt, self.sampling, self.prompt.stop, seed)
+        return replace(request, id=identify(self.caller.model, request, subject))
+
+    def _with_answers(
+        self, batch: Batch, indices: np.ndarray, outcomes: Sequence[Outcome]
+    ) -> Batch:
+        answers = [outcome.reply for outcome in outcomes]
+        for name, values, kind, always in answer_columns(self.into, answers):
+            if always or any(value is not None for value in values):
+                batch = batch.with_column(name, scatter(values, indices, len(batch), kind))
+        return batch
+
+
+def make_request(
+    prompt: Any, sampling: Mapping[str, Any], stop: Sequence[str], seed: int
+) -> Request:
+    """A request without its id; `stop` given in the sampling adds to the prompt's own."""
+    rest = {name: value for name, value in sampling.items() if name != "stop"}
+    given = sampling.get("stop") or ()
+    extra = (given,) if isinstance(given, str) else tuple(given)
+    return Request("", prompt, rest, tuple(dict.fromkeys((*stop, *extra))), seed)
+
+
+def answer_columns(
+    into: str, answers: Sequence[Completion | None]
+) -> list[tuple[str, list[Any], pa.DataType, bool]]:
+    """The columns a completion gives: name, values, type, and whether it is there in any case."""
+
+    def each(read: Any) -> list[Any]:
+        return [None if answer is None else read(answer) for answer in answers]
+
+    return [
+        (into, each(lambda a: a.text), pa.string(), True),
+        (f"{into}_raw_text", each(lambda a: a.raw_text), pa.string(), True),
+        (f"{into}_finish_reason", each(lambda a: str(a.finish_reason)), pa.string(), True),
+        (f"{into}_tokens", each(lambda a: a.usage.completion_tokens), pa.int32(), True),
+        (f"{into}_reasoning", each(lambda a: a.reasoning), pa.string(), False),
+        (f"{into}_tool_calls", each(_tool_calls), pa.string(), False),
+    ]
+
+
+def _tool_calls(answer: Completion) -> str | None:
+    return canonical_json(list(answer.tool_calls)) if answer.tool_calls else None
+
+
+def spread_samples(batch: Batch, samples: int) -> Batch:
+    """Every row `samples` times, numbered 0, 1, …; the first keeps the row's id."""
+    if samples == 1:
+        return batch
+    spread = batch.take(np.repeat(np.arange(len(batch)), samples))
+    numbers = np.tile(np.arange(samples, dtype=np.int32), len(batch))
+    ids = [
+        row if number == 0 else f"{row}~{number}"
+        for row, number in zip(spread.table["id"].to_pylist(), numbers.tolist(), strict=True)
+    ]
+    return replace(spread.with_column("id", pa.array(ids)), sample=pa.array(numbers))

@@ -1,0 +1,72 @@
+"""How a stage takes batches from the one before it: whole, regrouped in row order, or many at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
+
+from nexa_core.engine.batch import Batch, concat
+
+Stream = AsyncIterator[Batch]
+
+
+class Step(Protocol):
+    """A stage: rows under way come in, in order, and go out again, in order."""
+
+    id: str
+
+    def run(self, batches: Stream) -> Stream: ...
+
+
+async def one_by_one(batches: Stream, work: Callable[[Batch], Awaitable[Batch]]) -> Stream:
+    """Each batch by itself, as it comes."""
+    async for batch in batches:
+        yield await work(batch)
+
+
+async def in_groups(
+    batches: Stream, work: Callable[[Batch], Awaitable[Batch]], size: int
+) -> Stream:
+    """Groups of exactly `size` rows under way, whatever batches they came in; the last may be smaller.
+
+    A local model's numbers depend on the composition of its batch, so the composition must depend
+    on row order alone.
+    """
+    held: list[Batch] = []
+    alive = 0
+    async for batch in batches:
+        held.append(batch)
+        alive += len(batch.alive_positions())
+        while alive >= size:
+            rows = concat(held)
+            end = int(rows.alive_positions()[size - 1]) + 1
+            yield await work(rows.slice(0, end))
+            held = [rows.slice(end, len(rows) - end)] if end < len(rows) else []
+            alive -= size
+    if held:
+        yield await work(concat(held))
+
+
+async def side_by_side(
+    batches: Stream, work: Callable[[Batch], Awaitable[Batch]], limit: int
+) -> Stream:
+    """Up to `limit` batches at work at once; they leave in the order in which they came."""
+    running: deque[asyncio.Task[Batch]] = deque()
+    try:
+        async for batch in batches:
+            running.append(asyncio.ensure_future(work(batch)))
+            while running and (len(running) >= limit or running[0].done()):
+                yield await running.popleft()
+        while running:
+            yield await running.popleft()
+    finally:
+        # What is under way may be paid for: it is waited for and journaled, never cancelled.
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def slices(batch: Batch, size: int) -> Stream:
+    """A batch in slices of `size` rows."""
+    for start in range(0, len(batch), size):
+        yield batch.slice(start, min(size, len(batch) - start))

@@ -1,0 +1,62 @@
+"""Metric outcomes of rows, summed into tallies that add up over shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nexa_core.errors import CheckError, boundary
+from nexa_core.protocols import Metric
+from nexa_core.records import State
+
+@dataclass(frozen=True)
+class NamedMetric:
+    """A metric as a gate uses it. `key` tells two uses of one metric apart (`Rule.key`)."""
+
+    key: str
+    name: str
+    metric: Metric
+    aggregate: str
+    population: str
+
+
+def tally_rows(metrics: Iterable[NamedMetric], table: pa.Table) -> dict[str, dict[str, Any]]:
+    """The tally of every metric over one shard: one sample per source row, its last attempt.
+
+    Failed rows are outside every population but that of `failed_rate`.
+    """
+    measured = _measured(table)
+    healthy = measured.filter(pc.not_equal(measured["state"], State.FAILED.value))
+    tallies = {}
+    for named in metrics:
+        rows = measured if named.name == "failed_rate" else healthy
+        with boundary(CheckError, f"The metric '{named.name}'"):
+            tallies[named.key] = tally(named.metric.outcomes(rows), named.aggregate)
+    return tallies
+
+
+def _measured(table: pa.Table) -> pa.Table:
+    keep = pc.equal(table["sample"], 0)
+    if pc.max(table["attempt"]).as_py():
+        superseded = pc.is_in(table["id"], value_set=table["parent_id"].combine_chunks().drop_null())
+        keep = pc.and_(keep, pc.invert(superseded))
+    return table if pc.all(keep).as_py() else table.filter(keep)
+
+
+def tally(outcomes: pa.Array | pa.ChunkedArray, aggregate: str) -> dict[str, Any]:
+    """One metric's outcomes, summed; nulls are outside the population.
+
+    A rate gives {n, k}, a median {n, histogram: {number as text: count}}, a mean {n, total}.
+    """
+    n = len(outcomes) - outcomes.null_count
+    if aggregate == "rate":
+        return {"n": n, "k": int(pc.sum(outcomes.cast(pa.bool_())).as_py() or 0)}
+    if aggregate == "median":
+        counts = pc.value_counts(outcomes.drop_null())
+        pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+        return {"n": n, "histogram": {f"{value:g}": count for value, count in sorted(pairs)}}
+    return {"n": n, "total": float(pc.sum(outcomes).as_py() or 0.0)}
