@@ -33,7 +33,7 @@ def describe_disk_error(cause: OSError, path: Path, error: type[StoreError]) -> 
     """`cause` as a typed error: DiskFullError where space or quota ran out, else `error`."""
     why = os.strerror(cause.errno) if cause.errno else str(cause)
     if cause.errno in _FULL:
-        fix = "Free some space, then `nexa resume` goes on; nothing that was answered is lost."
+        fix = "Free some space, then `nexa resume` goes on where it stopped."
         return DiskFullError(f"'{path.name}' could not be written: {why}.", fix, Place(str(path)))
     return error(f"'{path.name}' could not be written: {why}.", "", Place(str(path)))
 
@@ -60,7 +60,7 @@ def sync_data(fd: int) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Force a folder's entries to disk, so that a rename or a new file in it outlives power loss."""
+    """Force a folder's entries to disk, so that a new name in it outlives power loss."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CommittedFiles", "commit_shard", "find_damaged", "read_shard", "sweep"]
 
-_REDO = "`nexa resume` redoes it; answered calls are not asked again."
+_REDO = "`nexa resume` redoes it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,9 @@ def commit_shard(
     if calls is not None:
         tables[f"{index:05d}.calls.parquet"] = calls
     hashes = {name: hash_content(table) for name, table in tables.items()}
-    files = {name: _write_verified(folder, name, tables[name], hashes[name]) for name in tables}
-    failpoint("shard-before-rename")
-    with disk_errors(folder, ManifestError):
+    with _all_or_nothing(folder, list(tables)):
+        files = {name: _write_verified(folder, name, tables[name], hashes[name]) for name in tables}
+        failpoint("shard-before-rename")
         for name in tables:
             _temporary(folder, name).rename(folder / name)
             failpoint("shard-after-rename")
@@ -117,23 +118,30 @@ def _temporary(folder: Path, name: str) -> Path:
     return folder / f".{name}.{os.getpid()}.tmp"
 
 
-def _write_verified(folder: Path, name: str, table: pa.Table, content_hash: str) -> str:
-    """Write a temporary file and read it back; its SHA-256."""
+@contextmanager
+def _all_or_nothing(folder: Path, names: list[str]) -> Iterator[None]:
+    """Raise what goes wrong in the block as an error of the store, and free the disk it took."""
     import pyarrow as pa
 
-    path = _temporary(folder, name)
     try:
-        with disk_errors(folder / name, ManifestError):
-            _write_table(path, table)
-        written = read_shard(path)
-        if written.num_rows != table.num_rows or hash_content(written) != content_hash:
-            raise _damaged(path, "what was read back differs from what was written")
-    except pa.ArrowException as cause:
-        problem = f"Shard '{name}' cannot be written as Parquet: {cause}"
-        raise ManifestError(problem, place=Place(str(folder / name))) from cause
-    except StoreError:
-        path.unlink(missing_ok=True)
-        raise
+        with disk_errors(folder / names[0], ManifestError):
+            yield
+    except (StoreError, pa.ArrowException) as cause:
+        for name in names:
+            _temporary(folder, name).unlink(missing_ok=True)
+        if isinstance(cause, StoreError):
+            raise
+        problem = f"Shard '{names[0]}' cannot be written as Parquet: {cause}"
+        raise ManifestError(problem, place=Place(str(folder / names[0]))) from cause
+
+
+def _write_verified(folder: Path, name: str, table: pa.Table, content_hash: str) -> str:
+    """Write a temporary file and read it back; its SHA-256."""
+    path = _temporary(folder, name)
+    _write_table(path, table)
+    written = read_shard(path)
+    if written.num_rows != table.num_rows or hash_content(written) != content_hash:
+        raise _damaged(path, "what was read back differs from what was written")
     return _hash_file(path)
 
 
@@ -142,7 +150,7 @@ def _write_table(path: Path, table: pa.Table) -> None:
 
     failpoint("shard-write")
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(fd, "wb") as file:
+    with os.fdopen(fd, "wb") as file:
         pq.write_table(table, file, compression="zstd", write_page_checksum=True)
         file.flush()
         os.fsync(fd)

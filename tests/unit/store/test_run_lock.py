@@ -1,0 +1,97 @@
+"""Who may write to a run, and who may be asked to stop."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from nexa_core.errors import RunLockedError, StoreError
+from nexa_core.store.lock import RunLock, find_owner, stop_owner
+
+HOLD = """import sys, time
+from pathlib import Path
+from nexa_core.store.lock import RunLock
+RunLock.acquire(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)"""
+
+
+@contextmanager
+def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the run."""
+    arguments = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_process_is_refused_within_a_second(tmp_path: Path) -> None:
+    """It is told who works on the run and how to stop that."""
+    with holder(tmp_path) as process:
+        started = time.monotonic()
+        with pytest.raises(
+            RunLockedError, match=rf"process {process.pid} .*nexa stop {tmp_path.name}"
+        ):
+            RunLock.acquire(tmp_path)
+        assert time.monotonic() - started < 1
+
+
+def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
+    """After kill -9 the run is free at once; the old owner's name in the file means nothing."""
+    with holder(tmp_path) as process:
+        assert (owner := find_owner(tmp_path)) and owner.pid == process.pid
+        process.kill()
+        process.wait()
+        assert find_owner(tmp_path) is None
+        RunLock.acquire(tmp_path).release()
+
+
+def test_asking_who_holds_a_run_does_not_take_it(tmp_path: Path) -> None:
+    """A reader in a loop never makes a run fail to start."""
+    code = """import sys; from pathlib import Path; from nexa_core.store.lock import find_owner
+print(flush=True)
+while True: find_owner(Path(sys.argv[1]))"""
+    RunLock.acquire(tmp_path).release()
+    arguments = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout and reader.stdout.readline()
+        for _ in range(200):
+            RunLock.acquire(tmp_path).release()
+        reader.kill()
+
+
+def test_a_stop_reaches_the_process_that_holds_the_run(tmp_path: Path) -> None:
+    """`stop` is a SIGTERM to that process and says whom it asked."""
+    with holder(tmp_path) as process:
+        assert (owner := stop_owner(tmp_path)) and owner.pid == process.pid
+        assert process.wait(5) == -signal.SIGTERM
+
+
+def test_nobody_is_stopped_where_nobody_works(tmp_path: Path) -> None:
+    """A free run has nobody to stop, also when its lock file names a living process."""
+    assert stop_owner(tmp_path) is None
+    lock = {"pid": os.getpid(), "host": "x", "started": "", "birth": ""}
+    (tmp_path / "run.lock").write_text(json.dumps(lock))
+    assert stop_owner(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [({"birth": "other"}, "not the one that took it"), ({"host": "far"}, "far")],
+)
+def test_a_foreign_process_is_never_signalled(tmp_path: Path, change: dict, problem: str) -> None:
+    """A reused process id, or one of another host, is an error and gets no signal."""
+    with holder(tmp_path) as process:
+        lock = json.loads((tmp_path / "run.lock").read_text())
+        (tmp_path / "run.lock").write_text(json.dumps(lock | change))
+        with pytest.raises(StoreError, match=problem):
+            stop_owner(tmp_path)
+        assert process.poll() is None
