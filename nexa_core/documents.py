@@ -82,25 +82,43 @@ def parse_yaml(
     Dates stay strings. Refused: duplicate keys, merge keys, tags, alias bombs, infinite numbers,
     a second document.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
     if len(text.encode()) > MAX_BYTES:
         raise error(f"'{name}' has over {MAX_BYTES:,} bytes.", "Put data elsewhere.", Place(name))
+    node = _compose(text, name, error, first_line)
+    reader = _Reader(name, error, first_line)
+    data = reader.read(node, ()) if node is not None else None
+    return Document(name, text, data, reader.lines, error)
+
+
+def _compose(text: str, name: str, error: type[NexaError], first_line: int) -> Any:
+    """The node tree of a text, None of an empty one; nothing is constructed from its tags."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.composer import Composer, ComposerError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    class ShallowComposer(Composer):
+        depth = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            self.depth += 1
+            if self.depth > MAX_DEPTH:
+                mark = self.parser.peek_event().start_mark
+                raise ComposerError(None, None, "it nests too deeply", mark)
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = ShallowComposer
     try:
-        node = YAML(typ="safe", pure=True).compose(text)
+        return yaml.compose(text)
     except MarkedYAMLError as cause:
         mark = cause.problem_mark or cause.context_mark
         place = Place(name, mark.line + first_line if mark else None)
         problem = " ".join(str(part) for part in (cause.context, cause.problem) if part)
         raise error(f"'{name}' is no YAML: {problem}.", "Fix the line.", place) from cause
-    except RecursionError as cause:
-        raise error(f"'{name}' nests too deeply.", f"Use at most {MAX_DEPTH} levels.") from cause
     except YAMLError as cause:
         raise error(f"'{name}' is no YAML: {cause}.", "", Place(name)) from cause
-    reader = _Reader(name, error, first_line)
-    data = reader.read(node, ()) if node is not None else None
-    return Document(name, text, data, reader.lines, error)
 
 
 class _Reader:

@@ -76,7 +76,8 @@ class Prompt:
     summary: str = ""
     text: str = field(default="", repr=False)
     place: Place | None = None
-    body_line: int = 1
+    body_line: int | None = None
+    """The line of the file at which the body begins; None where only `place` is known."""
 
     @cached_property
     def hash(self) -> str:
@@ -86,16 +87,17 @@ class Prompt:
 
     @cached_property
     def _templates(self) -> tuple[Text | None, Text]:
-        return self._compile(self.system) if self.system else None, self._compile(self.body)
+        system = self._compile(self.system, self.place) if self.system else None
+        return system, self._compile(self.body)
 
-    def _compile(self, source: str) -> Text:
+    def _compile(self, source: str, place: Place | None = None) -> Text:
         try:
             return Text(source)
         except TemplateProblem as cause:
             raise PromptFileError(
                 f"Prompt '{self.name}' is no template: {cause}.",
                 "Prompts insert {{ column }}, choose with {% if %} and repeat with {% for %}.",
-                self._line(cause.line),
+                place or self._line(cause.line),
             ) from cause
 
     @property
@@ -157,7 +159,7 @@ class Prompt:
         return self.place
 
     def _line(self, line: int | None) -> Place | None:
-        if self.place is None or line is None:
+        if self.place is None or line is None or self.body_line is None:
             return self.place
         return Place(self.place.path, self.body_line + line - 1)
 
@@ -179,6 +181,7 @@ def parse_prompt(text: str, path: str, name: str | None = None) -> Prompt:
 
     The body is used as it is, without one newline at its end.
     """
+    text = text.replace("\r\n", "\n")
     front, body, body_line = _split(text, path)
     document = parse_yaml(front, path, PromptFileError, first_line=2)
     given = {} if document.data is None else document.data

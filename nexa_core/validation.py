@@ -18,6 +18,8 @@ __all__ = ["Locate", "dotted", "validate"]
 Locate = Callable[[Sequence[Key]], Place | None]
 """Gives the place of a key path, or None where values did not come from a file."""
 M = TypeVar("M", bound="BaseModel")
+Mistake = tuple[tuple[Key, ...], list["ErrorDetails"]]
+"""A key path of the user's data, and what pydantic says of it: several items for a union."""
 
 
 def validate(
@@ -39,7 +41,7 @@ def validate(
         return model.model_validate(data)
     except ValidationError as cause:
         write = name or dotted
-        found = _merge_unions(cause, data)
+        found = sorted(_merge_unions(cause, data), key=lambda one: _rank(one, locate))
         keys, details = found[0]
         problem, fix = _explain(model, keys, details, data, prefix, write)
         if len(found) > 1:
@@ -54,15 +56,24 @@ def dotted(keys: Sequence[Key]) -> str:
     return text.removeprefix(".")
 
 
-def _merge_unions(
-    cause: ValidationError, data: Any
-) -> list[tuple[tuple[Key, ...], list[ErrorDetails]]]:
+def _merge_unions(cause: ValidationError, data: Any) -> list[Mistake]:
     """The mistakes by the key path in the user's data; the branches of a union make one mistake."""
     found: dict[tuple[Key, ...], list[ErrorDetails]] = {}
     for details in cause.errors():
         keys = _keys_in(data, details["loc"], keep_last=details["type"] == "missing")
         found.setdefault(keys, []).append(details)
-    return list(found.items())
+    deepest = [
+        keys for keys in found if not any(keys == other[: len(keys)] != other for other in found)
+    ]
+    return [(keys, found[keys]) for keys in deepest]
+
+
+def _rank(found: Mistake, locate: Locate) -> tuple[int, int]:
+    """By line; but a key that is unknown comes first, since it is often why another is missing."""
+    keys, details = found
+    place = locate(keys)
+    kind = {"extra_forbidden": 0, "missing": 2}.get(details[0]["type"], 1)
+    return kind, place.line or 0 if place else 0
 
 
 def _keys_in(data: Any, loc: Sequence[Key], keep_last: bool) -> tuple[Key, ...]:
@@ -97,13 +108,14 @@ def _explain(
     if details["type"] == "missing":
         parent = " ".join(part for part in (prefix, write(keys[:-1])) if part) or "the file"
         return f"'{details['loc'][-1]}' is missing in {parent}.", f"Add `{details['loc'][-1]}: …`."
-    reasons = list(dict.fromkeys(_reason(item) for item in found))
-    reason = " or ".join(reasons)
     subject = f"'{where}'" if where else "this file"
-    value = _quote(details["input"])
-    if details["type"] == "value_error" and isinstance(details["input"], dict | list):
+    reason = _join_reasons(found)
+    if details["type"] in _OWN_WORDS and isinstance(details["input"], dict | list):
         return f"{subject} does not work: {reason}.", ""
-    return f"{value} does not work for {subject}: {reason}.", ""
+    shown = (
+        "This value" if "api_key_env" in keys else _quote(details["input"])
+    )  # may be the key itself
+    return f"{shown} does not work for {subject}: {reason}.", ""
 
 
 def _explain_unknown(key: str, parent: str, fields: Sequence[str]) -> tuple[str, str]:
@@ -113,30 +125,41 @@ def _explain_unknown(key: str, parent: str, fields: Sequence[str]) -> tuple[str,
     return f"'{key}' is no key of {parent or 'this file'}.", " ".join(filter(None, (listed, hint)))
 
 
-_WORDS = {
-    "float_type": "a number is needed",
-    "int_type": "a whole number is needed",
-    "bool_type": "true or false is needed",
-    "string_type": "text is needed",
-    "tuple_type": "a list is needed",
-    "list_type": "a list is needed",
-    "dict_type": "a mapping is needed",
-    "model_type": "a mapping is needed",
-    "model_attributes_type": "a mapping is needed",
+_OWN_WORDS = ("value_error", "step_kind")
+"""Errors whose message is a sentence of ours."""
+_NEEDED = {
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "literal_error": "{expected}",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "too_short": "a list of at least {min_length}",
 }
 
 
-def _reason(details: ErrorDetails) -> str:
-    kind = details["type"]
-    if kind in _WORDS:
-        return _WORDS[kind]
-    context = details.get("ctx", {})
-    if kind == "literal_error":
-        return f"one of {context['expected']} is needed"
-    if kind == "string_pattern_mismatch":
-        return f"it must match {context['pattern']}"
-    message = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return message.rstrip(".") if kind == "value_error" else f"it should be {message}"
+def _join_reasons(found: Sequence[ErrorDetails]) -> str:
+    """One clause for all branches of a union: what would have been taken."""
+    sentences = [item["msg"].removeprefix("Value error, ") for item in _own(found, True)]
+    needed = dict.fromkeys(_needed(item) for item in _own(found, False))
+    if needed:
+        sentences.append(f"{' or '.join(needed)} is needed")
+    return "; ".join(sentence.rstrip(".") for sentence in sentences)
+
+
+def _own(found: Sequence[ErrorDetails], wanted: bool) -> list[ErrorDetails]:
+    return [item for item in found if (item["type"] in _OWN_WORDS) is wanted]
+
+
+def _needed(details: ErrorDetails) -> str:
+    message = details["msg"].removeprefix("Input should be ")
+    text = _NEEDED.get(details["type"], f"a value {message}")
+    return text.format(**details.get("ctx", {})) if details["type"] in _NEEDED else text
 
 
 def _quote(value: Any) -> str:

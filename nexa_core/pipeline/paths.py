@@ -35,7 +35,7 @@ def find_keys(tree: Tree, path: str, sections: tuple[str, ...], place: Place | N
 def name_anchors(tree: Tree) -> Iterator[tuple[str, Path]]:
     """The id of each step and check, with its key path; badly shaped steps are passed over."""
     steps = tree.get("steps")
-    for i, step in enumerate(steps if isinstance(steps, list) else ()):
+    for i, step in enumerate(steps if isinstance(steps, list | tuple) else ()):
         if not isinstance(step, Mapping) or len(step) != 1:
             continue
         ((kind, body),) = step.items()
@@ -46,7 +46,7 @@ def name_anchors(tree: Tree) -> Iterator[tuple[str, Path]]:
 
 
 def _name_checks(body: Any, keys: Path) -> Iterator[tuple[str, Path]]:
-    for j, use in enumerate(body if isinstance(body, list) else ()):
+    for j, use in enumerate(body if isinstance(body, list | tuple) else ()):
         if isinstance(use, str):
             yield use, (*keys, j, use)
         elif isinstance(use, Mapping) and len(use) == 1:

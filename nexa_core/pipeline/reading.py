@@ -69,7 +69,13 @@ def _put_sets(
                 place,
             )
         keys = paths.find_keys(tree, path.strip(), tuple(Pipeline.model_fields), place)
-        parsed = parse_yaml(value, str(place), PipelineFileError).data
-        tree = paths.write_at(tree, keys, parsed, place)
+        tree = paths.write_at(tree, keys, _read_value(value, place), place)
         written.append((keys, str(place)))
     return tree, tuple(written)
+
+
+def _read_value(text: str, place: Place) -> Any:
+    try:
+        return parse_yaml(text, str(place), PipelineFileError).data
+    except PipelineFileError as cause:  # a line within one value says nothing
+        raise PipelineFileError(cause.problem, "Quote it for YAML.", place) from cause

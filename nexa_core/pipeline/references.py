@@ -32,8 +32,7 @@ def _check_ids(tree: Mapping[str, Any], origin: Origin) -> None:
     for name, keys in paths.name_anchors(tree):
         place = origin.place((*keys, "id"))
         if name in seen:
-            first = seen[name]
-            where = f", first on line {first.line}" if first and first.line else ""
+            where = f", the first at {seen[name]}" if seen[name] else ""
             raise PipelineFileError(
                 f"Two steps have the id '{name}'{where}.", "Give each an `id` of its own.", place
             )
@@ -122,7 +121,7 @@ def _check_space(pipeline: Pipeline, origin: Origin) -> None:
                 f"Tunable here: {', '.join(near)}; never checks, accept, judges or gates.",
                 place,
             )
-        _check_start(path, space, pipeline.value_at(path), place)
+        _check_start(path, space, pipeline.value_at(path), pipeline.set_place(path) or place)
 
 
 def _check_start(path: str, space: Space, start: Any, place: Place | None) -> None:

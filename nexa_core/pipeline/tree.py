@@ -49,9 +49,11 @@ class Origin:
     sets: tuple[tuple[paths.Path, str], ...] = field(default=(), compare=False)
 
     def place(self, keys: Keys) -> Place | None:
-        """The `--set` that wrote the value at a key path, else its line in the file."""
+        """The `--set` that wrote the value at a key path, or made it, else its line in the file."""
+        wanted = tuple(keys)
+        absent = self.document is None or wanted not in self.document.lines
         for path, text in reversed(self.sets):
-            if tuple(keys[: len(path)]) == path:
+            if wanted[: len(path)] == path or (absent and wanted == path[: len(wanted)]):
                 return Place(text)
         return self.document.place(keys) if self.document else None
 
@@ -99,6 +101,11 @@ class Pipeline(Settings):
         except PipelineFileError:
             keys = ()
         return self._origin.place(keys)
+
+    def set_place(self, path: str) -> Place | None:
+        """The `--set` that wrote the value at a dotted path, None where the file did."""
+        found = self.place(path)
+        return found if found and found.path in [text for _, text in self._origin.sets] else None
 
     def step(self, step_id: str) -> Step:
         """The step with this id; UnknownNameError when there is none."""

@@ -1,0 +1,61 @@
+"""What every test may use: a workspace of its own, and no network beyond this machine."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from nexa_core.shipped import scaffold
+
+settings.register_profile("nexa", deadline=None)  # a busy machine is no failure
+settings.load_profile("nexa")
+
+DATA = Path(__file__).parent / "data"
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def data_path() -> Path:
+    """The folder of test inputs."""
+    return DATA
+
+
+@pytest.fixture
+def workspace_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh workspace of the shipped files, which is the current folder."""
+    scaffold(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Writes a text to a path under the test's own folder and gives that path."""
+
+    def write_file(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write_file
+
+
+@pytest.fixture(autouse=True)
+def _stay_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection to anything but this machine is a failure, and hubs are told so."""
+    connect = socket.socket.connect
+
+    def connect_locally(self: socket.socket, address: object) -> None:
+        host = address[0] if isinstance(address, tuple) else ""
+        if host and host not in ("localhost", "::1") and not str(host).startswith("127."):
+            raise OSError(f"tests stay offline: {address}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", connect_locally)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("NEXA_CORE_DISABLE_PLUGINS", raising=False)
