@@ -242,6 +242,7 @@ class Evidence:
 
     `search_space` maps a dotted parameter path to `{"min": …, "max": …}` or `{"choices": […]}`.
     `history` holds the checks, parameters and decision of every earlier iteration, oldest first.
+    `columns` maps each generate step's id to the column it writes, in the order of the steps.
     """
 
     iteration: int
@@ -251,6 +252,7 @@ class Evidence:
     search_space: Mapping[str, Mapping[str, Any]]
     samples: tuple[Row, ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failing(self) -> tuple[GateCheck, ...]:

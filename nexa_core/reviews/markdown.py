@@ -64,20 +64,16 @@ def _head(review: Review) -> str:
     extend = f" · {review.extend_rows:,} rows more" if review.extend_rows else ""
     cost = f" · reviewers cost ${review.cost_nano / 1e9:.4f}" if review.cost_nano else ""
     basis = "every row there is" if review.look.census else f"level {review.look.alpha:.3g}"
-    return "\n".join(
-        [
-            f"# Review {review.number}: {review.decision}{end}{extend}",
-            "",
-            f"Run {_inert(review.run)} · gate {review.gate_name} · iteration {review.iteration} of "
-            f"{review.max_iterations} · {review.look.rows:,} rows · {basis} · "
-            f"{review.created_at}{cost}",
-            "",
-            _inert(review.reason),
-            "",
-            f"Record {review.hash[:16]}, after {review.previous[:16] or 'nothing'}. "
-            f"Gate {review.gate_hash[:16]}.",
-        ]
+    place = (
+        f"Run {_inert(review.run)} · gate {review.gate_name} · iteration {review.iteration} of "
+        f"{review.max_iterations} · {review.look.rows:,} rows · {basis} · {review.created_at}{cost}"
     )
+    chain = (
+        f"Record {review.hash[:16]}, after {review.previous[:16] or 'nothing'}. "
+        f"Gate {review.gate_hash[:16]}."
+    )
+    title = f"# Review {review.number}: {review.decision}{end}{extend}"
+    return "\n\n".join([title, place, _inert(review.reason), chain])
 
 
 def _measured(review: Review) -> str:

@@ -20,7 +20,7 @@ TEXT_LIMIT = 1_000
 """Characters of a sample's text that a record keeps; the row itself lies in its shard."""
 
 _CHAINED = ("number", "previous", "created_at", "hash", "cost_nano")
-"""What differs when the same decision is made again; replies replayed from a journal cost nothing."""
+"""What may differ when the same decision is made again: replayed replies cost nothing."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Review:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     search_space: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
     samples: Sequence[Mapping[str, Any]] = ()
     cost_nano: int = 0
     number: int = 0
@@ -124,6 +125,7 @@ class Review:
             self.search_space,
             tuple(self.samples),
             tuple(self.history),
+            self.columns,
         )
 
     def read_opinions(self) -> tuple[Opinion, ...]:

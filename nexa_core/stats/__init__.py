@@ -1,4 +1,4 @@
-"""The statistics of gates and evaluations: pure functions, each with its source; no I/O, no state."""
+"""The statistics of gates and evaluations: pure functions, each with its source."""
 
 from __future__ import annotations
 

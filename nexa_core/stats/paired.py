@@ -20,8 +20,8 @@ _EXACT_CLUSTERS = 16
 class PairedComparison:
     """Arm A against arm B on n items; `delta` is the accuracy of B minus that of A.
 
-    `a`: both right, `b`: right in A only, `c`: right in B only, `d`: neither. `p_exact` and `p_midp`
-    are two-sided; `delta_low` and `delta_high` bound the difference at `confidence`.
+    `a`: both right, `b`: right in A only, `c`: right in B only, `d`: neither. `p_exact` and
+    `p_midp` are two-sided; `delta_low` and `delta_high` bound the difference at `confidence`.
     """
 
     n: int
@@ -54,9 +54,9 @@ def compare_pairs(
 def mcnemar(b: int, c: int) -> tuple[float, float]:
     """Two-sided p of McNemar's test from the discordant counts: exact conditional, and mid-p.
 
-    exact = 2·P(X ≤ min(b, c)), at most 1; mid-p = exact − P(X = min(b, c)) for X ~ Bin(b + c, ½), and 1
-    where b = c (Fagerland, Lydersen & Laake 2013, BMC Med Res Methodol 13:91: mid-p holds its level
-    in practice where the exact test is conservative).
+    exact = 2·P(X ≤ min(b, c)), at most 1; mid-p = exact − P(X = min(b, c)) for X ~ Bin(b + c, ½),
+    and 1 where b = c (Fagerland, Lydersen & Laake 2013, BMC Med Res Methodol 13:91: mid-p holds its
+    level in practice where the exact test is conservative).
     """
     from scipy.special import bdtr, gammaln
 

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from nexa_core.stats.sequential import fail_limits, log_e_below, pass_limits
 
-__all__ = ["chance_to_pass", "pass_by_row", "predictive_pass", "rows_likely_to_pass", "rows_to_pass"]
+__all__ = [
+    "chance_to_pass",
+    "pass_by_row",
+    "predictive_pass",
+    "rows_likely_to_pass",
+    "rows_to_pass",
+]
 
 _MANY_ROWS = 10**9
 
@@ -80,7 +86,7 @@ def _polya(k: NDArray[np.int64], n: int) -> NDArray[np.float64]:
 def _pass_by_row(
     k: int, n: int, p0: float, alpha: float, cap: int, chance: _StepChance
 ) -> NDArray[np.float64]:
-    """Chances that the first limit met is PASS, met after 0, 1, 2 … rows more; length cap − n + 1."""
+    """Chances that the first limit met is PASS, and is met after 0, 1, 2 … cap − n rows more."""
     rows = np.arange(n, max(cap, n) + 1, dtype=np.int64)
     low_limits, high_limits = pass_limits(rows, p0, alpha), fail_limits(rows, p0, alpha)
     passed = np.zeros(len(rows))

@@ -1,8 +1,8 @@
 """Evidence about a rate that stays valid however often one looks: e-processes and their bounds.
 
-Under the hypothesis it speaks against, an e-process is a non-negative supermartingale that starts at
-1, so the chance that it ever reaches 1/alpha is at most alpha (Ville 1939). The process here is a
-mixture of likelihood ratios (Robbins 1970, "Statistical methods related to the law of the iterated
+Under the hypothesis it speaks against, an e-process is a non-negative supermartingale that starts
+at 1, so the chance that it ever reaches 1/alpha is at most alpha (Ville 1939). The process here is
+a mixture of likelihood ratios (Robbins 1970, "Statistical methods related to the law of the iterated
 logarithm"; Howard, Ramdas, McAuliffe & Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic
 confidence sequences") over the six alternatives of `ALTERNATIVES`, each with weight 1/6.
 """
@@ -53,8 +53,8 @@ def log_e_above(k: ArrayLike, n: ArrayLike, p0: ArrayLike) -> NDArray[np.float64
 def e_below(k: float, n: float, p0: float) -> float:
     """Evidence of k true outcomes in n rows against "the rate is p0 or more".
 
-    The mean over q = p0·m of (q/p0)^k · ((1−q)/(1−p0))^(n−k): a supermartingale for every rate ≥ p0,
-    because its growth per row is linear in the rate, 1 at p0 and falling (Howard et al. 2021, §3).
+    The mean over q = p0·m of (q/p0)^k · ((1−q)/(1−p0))^(n−k): a supermartingale for every rate
+    ≥ p0, as its growth per row is linear in the rate, 1 at p0 and falling (Howard et al. 2021).
     Falls with k, grows with n and p0. 0 < p0 < 1.
     """
     return _cut(float(log_e_below(k, n, p0)))
@@ -73,7 +73,7 @@ def bounds(k: float, n: float, alpha: float) -> tuple[float, float]:
     """The confidence sequence at (k, n): lower and upper bound of the rate, each at level alpha.
 
     The rates that neither process rejects at 1/alpha. Each bound by itself holds at every look
-    together with chance 1 − alpha, both with 1 − 2·alpha (Howard et al. 2021, §2). The upper bound
+    together with chance 1 − alpha, both with 1 − 2·alpha (Howard et al. 2021). The upper bound
     is p0 or less exactly when `e_below(k, n, p0)` ≥ 1/alpha. (0, 1) without rows; exact to 1e-9.
     """
     target = -math.log(alpha)

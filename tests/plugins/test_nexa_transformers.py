@@ -15,16 +15,16 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from nexa_core import Completion, Message, Request, Role, UnknownNameError
+from scipy.stats import chisquare
+from transformers.generation import logits_process
+
 from nexa_transformers import register_models, sampling
 from nexa_transformers.encoding import drop_broken_end
 from nexa_transformers.loading import Loaded
 from nexa_transformers.model import LocalModel, build_local
 from nexa_transformers.shared_head import HeadCache, SharedHeadBatch
 from nexa_transformers.weights import find_local, hash_folder
-from scipy.stats import chisquare
-from transformers.generation import logits_process
-
-from nexa_core import Completion, Message, Request, Role, UnknownNameError
 
 END = "<|endoftext|>"
 HEAD = "Records about metals and units, each with one short answer.\n" * 3
