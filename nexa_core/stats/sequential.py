@@ -2,9 +2,10 @@
 
 Under the hypothesis it speaks against, an e-process is a non-negative supermartingale that starts
 at 1, so the chance that it ever reaches 1/alpha is at most alpha (Ville 1939). The process here is
-a mixture of likelihood ratios (Robbins 1970, "Statistical methods related to the law of the iterated
-logarithm"; Howard, Ramdas, McAuliffe & Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic
-confidence sequences") over the six alternatives of `ALTERNATIVES`, each with weight 1/6.
+a mixture of likelihood ratios (Robbins 1970, "Statistical methods related to the law of the
+iterated logarithm"; Howard, Ramdas, McAuliffe & Sekhon 2021, "Time-uniform, nonparametric,
+nonasymptotic confidence sequences") over the six alternatives of `ALTERNATIVES`, each with weight
+1/6.
 """
 
 from __future__ import annotations

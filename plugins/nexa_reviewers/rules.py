@@ -125,6 +125,7 @@ RULES: dict[str, dict[str, MoveRule]] = {
             _tighten(Move("prompt", "other", _LAST), Move("max_tokens", "down", _LAST)),
             "hot sampling makes answers long",
         ),
+        "equals": MoveRule((), "a median held to one value cannot be steered"),
         "at_least": MoveRule(
             (
                 Move("max_tokens", "up"),
@@ -144,6 +145,26 @@ RULES: dict[str, dict[str, MoveRule]] = {
                 Move("frequency_penalty", "up", _LAST),
             ),
             "cold sampling says the same again",
+            of_answer=False,
+        )
+    },
+    "rejected_rate": {
+        "": MoveRule(
+            _tighten(Move("prompt", "other", _LAST)),
+            "colder sampling keeps to what the model is sure of",
+            of_answer=False,
+        )
+    },
+    "safety_flag_rate": {
+        "": MoveRule(
+            (Move("prompt", "other"), Move("temperature", "down", _LAST)),
+            "what a model is told decides what it says",
+        )
+    },
+    "mean_score": {
+        "": MoveRule(
+            _tighten(Move("prompt", "other", _LAST)),
+            "colder sampling keeps to what the model is sure of",
             of_answer=False,
         )
     },

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nexa_core import Evidence, GateCheck, Verdict, gates
 
+import nexa_checks
 import nexa_reviewers
 from nexa_reviewers.policy import Policy
 from nexa_reviewers.rules import RULES, find_rule
@@ -73,7 +74,7 @@ def test_a_narrow_gap_turns_the_temperature_alone():
 
 
 def test_the_published_pilot_gets_colder_narrower_and_more_penalised():
-    """Runaway 9 of 43, token limit 24 of 46, temperatures 0.7 and 0.4: all knobs, both metrics cited."""
+    """Runaway 9 of 43, token limit 24 of 46, temperatures 0.7 and 0.4: every knob, both cited."""
     propose_t = "propose.sampling.temperature"
     parameters = {propose_t: 0.7, T: 0.4, P: 0.9, R: 1.05}
     opinion = propose(
@@ -190,6 +191,13 @@ def test_no_proposal_leaves_the_search_space(metric, k, more, rule, verdict, sta
     assert gates.refuse_changes(opinion.changes, parameters, space) is None
     assert not opinion.veto
     assert opinion == propose(found, parameters=parameters, space=space)
+
+
+def test_every_shipped_metric_has_a_rule():
+    """What the shipped metrics can report, the policy knows under every operator."""
+    metrics = {spec.name for spec in nexa_checks.register_metrics()}
+    assert metrics <= set(RULES)
+    assert all(find_rule(name, op) for name in metrics for op in ("below", "at_least", "equals"))
 
 
 @pytest.mark.parametrize("name", ["pilot_qc", "distill_qc", "audit_qc", "training_health"])

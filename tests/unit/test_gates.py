@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from nexa_core import gates
 from nexa_core.errors import GateFileError, PreflightError, UnknownNameError
 from nexa_core.gates import Gate, Look, Rule
@@ -297,7 +296,7 @@ def test_thin_evidence_with_hope_extends_by_the_rows_it_takes():
 
 
 def test_thin_evidence_without_hope_iterates_and_names_the_metric():
-    """Five failures in 113 rows have a chance of 6 % to pass within 600: no more rows are bought."""
+    """Five failures in 113 rows pass within 600 with chance 6 %: no more rows are bought."""
     decision, reason, _ = ruling(runaway_rate=5)
     assert decision is Decision.ITERATE
     assert "runaway_rate below 5 % is undecided" in reason

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom, binomtest
-
 from nexa_core import stats
+from scipy.stats import binom, binomtest
 
 counts = st.integers(0, 300)
 
 
 @given(counts, counts)
 def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs(b, c):
-    """The exact p is scipy's; mid-p takes half of the observed outcome's own chance off each side."""
+    """The exact p is scipy's; mid-p takes half of the outcome's own chance off each side."""
     exact, midp = stats.mcnemar(b, c)
     assert exact == pytest.approx(
         binomtest(min(b, c), b + c, 0.5).pvalue if b + c else 1.0, rel=1e-9
@@ -38,7 +37,7 @@ def test_mcnemar_gives_the_published_figures(b, c, exact, midp):
 
 
 def test_the_paired_interval_gives_the_published_figures():
-    """Cavo et al. 2012 (59, 6, 16, 80): −0.0621, 95 % −0.1186 to −0.0046 (Fagerland et al. 2017)."""
+    """Cavo et al. 2012: −0.0621, 95 % −0.1186 to −0.0046 (Fagerland et al. 2017)."""
     found = stats.compare_pairs(59, 16, 6, 80)
     assert (found.delta, found.delta_low, found.delta_high) == pytest.approx(
         (-0.0621, -0.1186, -0.0046), abs=5e-5
@@ -56,7 +55,7 @@ def test_exchanging_the_arms_turns_the_difference_round(both, b, c, neither):
 
 
 def test_the_paired_interval_covers_as_often_as_it_says():
-    """Over 4,000 samples of 60 pairs the 95 % interval holds the true difference 93 to 98 % of times."""
+    """In 4,000 samples of 60 pairs the 95 % interval holds the truth 93 to 98 % of times."""
     rng = np.random.default_rng(11)
     tables = rng.multinomial(60, [0.35, 0.1, 0.25, 0.3], 4000)
     held = [
