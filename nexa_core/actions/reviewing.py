@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -133,8 +134,6 @@ def decide_again(
     )
     batch = batch.settle(pc.invert(decidable), State.REJECTED, reason)
     failed = pc.equal(state, State.FAILED.value)
-    from dataclasses import replace
-
     batch = replace(batch, state=pc.if_else(failed, pa.scalar(State.FAILED.value), batch.state))
     missing = _missing(batch, rule)
     return accept_rows(batch, rule), missing

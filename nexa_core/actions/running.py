@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from nexa_core.engine.preflight import check_plan
 from nexa_core.engine.sources import ParquetFile, table_of
 from nexa_core.errors import UsageError
 from nexa_core.events import RunResumed, RunStarted, SettingChanged, WarningRaised
-from nexa_core.pipeline import Pipeline, load_pipeline
+from nexa_core.pipeline import Pipeline, load_pipeline, pipeline_from
 from nexa_core.plugins import Plugins, load_plugins
 from nexa_core.protocols import Source
 from nexa_core.store.lock import RunLock
@@ -33,6 +34,8 @@ from nexa_core.workspace import Workspace
 
 DEMO_SETTINGS = ("respond.sampling.temperature=1.0", "respond.sampling.top_p=1.0")
 """Where the demo starts: the defaults of the popular APIs."""
+HELD_PATH = "rows-in-memory.parquet"
+"""What stands for `source.path` in a pipeline whose rows are given in memory."""
 CHANGEABLE = ("budget", "fail_over")
 """Sections that may change after a run has begun."""
 
@@ -157,10 +160,6 @@ def command_line() -> list[str]:
 
 def _change_settings(plan: Plan, sets: Sequence[str]) -> tuple[Plan, list[SettingChanged]]:
     """The plan with the settings that may change later; others are refused."""
-    from dataclasses import replace
-
-    from nexa_core.pipeline import pipeline_from
-
     for each in sets:
         if each.partition("=")[0].partition(".")[0] not in CHANGEABLE:
             raise UsageError(

@@ -1,0 +1,259 @@
+"""Campaigns as a whole: pilot, gate, other parameters, scale; resumed, changed, refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from nexa_core.actions import reviewing, running
+from nexa_core.errors import RunLockedError, SourceError, StepError, TooManyFailures, UsageError
+from nexa_core.store.lock import RunLock
+from nexa_core.store.manifest import read_manifest
+from nexa_core.workspace import Workspace
+
+
+def questions(count: int) -> list[dict[str, Any]]:
+    return [{"id": f"q{n}", "question": f"What is {n}?"} for n in range(count)]
+
+
+def hashes(workspace: Workspace, run_id: str) -> dict[str, str]:
+    """The content hash of every committed shard, by unit."""
+    folder = workspace.artifacts_path / run_id
+    units = [*sorted(folder.glob("iterations/*")), folder / "scale"]
+    return {entry.unit: entry.content_hash for unit in units for entry in read_manifest(unit)}
+
+
+def asked(workspace: Workspace) -> list[str]:
+    """The ids of all completions that the model was asked, in order."""
+    log = workspace.root / "asked.log"
+    return log.read_text().split() if log.exists() else []
+
+
+@pytest.fixture
+def gated(write_rows: Callable[..., str], strict_gate: str, answering: Any) -> dict[str, Any]:
+    """A campaign that fails hot, passes cool, and scales to exactly 150 rows."""
+    write_rows(questions(900))
+    return answering(
+        gate=strict_gate,
+        pilot={"rows": "auto", "max_iterations": 3},
+        search_space={"answer.sampling.temperature": {"min": 0.1, "max": 1.0}},
+        scale={"accepted": 150, "shard_rows": 60},
+    )
+
+
+def test_a_hot_pilot_iterates_and_a_cool_one_proceeds(run: Any, gated: dict[str, Any]) -> None:
+    """The gate's decisions follow what was measured, and the reviewer's patch is what changes."""
+    outcome = run(gated)
+    decisions = [str(i.judged.decision) for i in outcome.iterations]
+    assert decisions[-1] == "PROCEED" and "ITERATE" in decisions and outcome.exit_code == 0
+    assert outcome.iterations[0].judged.changes == {"answer.sampling.temperature": [1.0, 0.2]}
+
+
+def test_scale_ends_with_exactly_the_wanted_rows(run: Any, gated: dict[str, Any]) -> None:
+    """Accepted rows of the passing pilot count, and what comes after the last is surplus."""
+    rows = run(gated).as_json()["rows"]
+    assert rows["accepted"] == 150
+
+
+def test_no_row_of_the_source_is_in_the_dataset_twice(
+    run: Any, gated: dict[str, Any], workspace: Workspace
+) -> None:
+    """Scale leaves out what the passing pilot used, and takes up what failed pilots used."""
+    outcome = run(gated, "once")
+    found: list[str] = []
+    for unit in outcome.units:
+        for entry in unit.entries:
+            found += unit.read(entry, ["id"])["id"].to_pylist()
+    assert len(found) == len(set(found))
+
+
+def test_the_same_seed_gives_the_same_shards(
+    run: Any, gated: dict[str, Any], workspace: Workspace
+) -> None:
+    """Two runs of one pipeline agree in every value but the run's id."""
+    run(gated, "first")
+    run(gated, "second")
+    assert hashes(workspace, "first") == hashes(workspace, "second")
+
+
+def test_another_seed_gives_other_rows(run: Any, gated: dict[str, Any], workspace: Workspace) -> None:
+    """The seed decides which rows are piloted and what is sampled."""
+    run(gated, "first")
+    run({**gated, "seed": 1}, "second")
+    assert hashes(workspace, "first") != hashes(workspace, "second")
+
+
+def test_a_finished_run_is_resumed_without_a_call(
+    run: Any, gated: dict[str, Any], workspace: Workspace
+) -> None:
+    """Everything committed stays; the resumed run says the same and asks nothing."""
+    first = run(gated, "again").as_json()
+    before = asked(workspace)
+    second = running.resume_run("again", workspace=workspace).as_json()
+    assert asked(workspace) == before
+    assert second["rows"] == first["rows"] and second["iterations"] == first["iterations"]
+
+
+POINTS = ["shard-before-rename", "shard-after-rename", "shard-after-dirsync", "manifest-before-append",
+          "manifest-after-append"]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_disk_that_fills_loses_nothing(
+    run: Any, gated: dict[str, Any], workspace: Workspace, point: str
+) -> None:
+    """At every step of a commit a full disk is a clean stop; the resumed run ends as an undisturbed one."""
+    from nexa_core.errors import StoreError
+    from nexa_core.store import failpoints
+
+    run(gated, "whole")
+    failpoints.arm(f"{point}=enospc:2")
+    try:
+        with pytest.raises((StoreError, OSError)):
+            run(gated, "full")
+    finally:
+        failpoints.arm("")
+    running.resume_run("full", workspace=workspace)
+    assert hashes(workspace, "full") == hashes(workspace, "whole")
+
+
+def test_replay_agrees_with_every_decision(
+    run: Any, gated: dict[str, Any], workspace: Workspace
+) -> None:
+    """Records hold all that a decision rested on."""
+    outcome = run(gated, "told")
+    replayed = reviewing.gate_replay("told", workspace=workspace)
+    assert replayed["records"] >= len(outcome.iterations) and replayed["differences"] == []
+
+
+def test_a_census_decides_on_the_values(run: Any, write_rows: Any, strict_gate: str, answering: Any) -> None:
+    """When every row was measured and nothing is scaled, no bound is needed."""
+    write_rows([{"response": f"answer {n}", "question": "x"} for n in range(30)])
+    pipeline = answering(
+        models=None, accept=None, gate=strict_gate, pilot={"rows": "all", "max_iterations": 1},
+        steps=[{"check": ["empty", {"runaway": {"delimiters": ["\nNEXT"]}}]}],
+    )
+    outcome = run(pipeline)
+    assert outcome.exit_code == 0
+    assert {c.basis for c in outcome.iterations[0].judged.checks} == {"census"}
+
+
+def test_a_dry_source_ends_short(run: Any, gated: dict[str, Any], write_rows: Any) -> None:
+    """A goal that the source cannot fill is exit 1, and says how far it came."""
+    write_rows(questions(150))
+    outcome = run(gated)
+    assert outcome.status == "short" and outcome.exit_code == 1
+    assert "the source has no more rows" in outcome.reason
+
+
+def test_nothing_to_change_stops_the_campaign(run: Any, gated: dict[str, Any]) -> None:
+    """A reviewer without a proposal ends the run with its reason, exit 1."""
+    start_cool = json.loads(json.dumps(gated).replace('"temperature": 1.0', '"temperature": 0.2'))
+    start_cool["accept"] = {"good": {"at_least": 4.0}}
+    outcome = run(start_cool)
+    assert outcome.status == "stopped" and "Nothing to change" in outcome.reason
+
+
+def test_without_a_gate_rows_are_collected(run: Any, write_rows: Any, answering: Any) -> None:
+    """A pipeline that gates nothing takes the rows it is told to and ends well."""
+    write_rows(questions(50))
+    rows = run(answering()).as_json()["rows"]
+    assert rows["accepted"] + rows["rejected"] == 20
+
+
+def test_a_changed_source_is_refused_on_resume(
+    run: Any, gated: dict[str, Any], write_rows: Any, workspace: Workspace
+) -> None:
+    """Rows that were paid for must not be mixed with others."""
+    run(gated, "old")
+    write_rows(questions(901))
+    with pytest.raises(SourceError, match="has changed"):
+        running.resume_run("old", workspace=workspace)
+
+
+def test_a_taken_run_id_with_another_pipeline_is_refused(run: Any, write_rows: Any, answering: Any) -> None:
+    """One id means one pipeline."""
+    write_rows(questions(50))
+    run(answering(), "mine")
+    with pytest.raises(UsageError, match="another pipeline"):
+        run(answering(seed=7), "mine")
+
+
+def test_a_second_process_is_refused(run: Any, write_rows: Any, workspace: Workspace, answering: Any) -> None:
+    """Two writers would spoil a run, so the second is told who holds it."""
+    write_rows(questions(50))
+    run(answering(), "held")
+    with RunLock.acquire(workspace.artifacts_path / "held"), pytest.raises(RunLockedError):
+        running.resume_run("held", workspace=workspace)
+
+
+def test_a_truncated_shard_is_done_again(
+    run: Any, gated: dict[str, Any], workspace: Workspace
+) -> None:
+    """A Parquet that went bad on disk is noticed and made anew, the same."""
+    run(gated, "bad")
+    before = hashes(workspace, "bad")
+    shard = workspace.artifacts_path / "bad/scale/shards/00000.parquet"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    running.resume_run("bad", workspace=workspace)
+    assert hashes(workspace, "bad") == before
+
+
+def test_a_row_that_cannot_be_read_fails_and_the_run_goes_on(run: Any, write_rows: Any, answering: Any) -> None:
+    """One broken line of many is one failed row, with its line number."""
+    rows: list[Any] = questions(60)
+    rows[6] = '{"id": "q6", "question": '
+    write_rows(rows)
+    outcome = run(answering(pilot={"rows": 60}))
+    table = outcome.units[0].read(outcome.units[0].entries[0])
+    failed = [r for r in table.to_pylist() if r["state"] == "failed"]
+    assert len(failed) == 1 and "line 7 is no JSON" in failed[0]["reason"]
+
+
+def test_too_many_failures_stop_the_run(run: Any, write_rows: Any, answering: Any) -> None:
+    """Beyond `fail_over` a run is not worth its money; the reason of a row is quoted."""
+    write_rows([{"question": "broken" if n % 5 == 0 else f"fine {n}"} for n in range(60)])
+    with pytest.raises(TooManyFailures, match="the server says no") as error:
+        run(answering(pilot={"rows": 60}))
+    assert isinstance(error.value, StepError)
+
+
+def test_provenance_is_in_every_row(run: Any, write_rows: Any, workspace: Workspace, answering: Any) -> None:
+    """A row says which run, shard, model, prompt and calls it came from."""
+    write_rows(questions(30))
+    run(answering(), "origin")
+    shards = Path(workspace.artifacts_path / "origin/iterations/01/shards")
+    row = pq.read_table(shards / "00000.parquet").to_pylist()[0]
+    calls = {call["call_id"] for call in pq.read_table(shards / "00000.calls.parquet").to_pylist()}
+    origin = row["provenance"]
+    assert origin["run"] == "origin" and origin["steps"][0]["model"] == "scripted"
+    assert set(origin["steps"][0]["call_ids"]) <= calls
+
+
+def test_accept_again_asks_nothing(
+    run: Any, gated: dict[str, Any], workspace: Workspace
+) -> None:
+    """Another threshold is decided from stored scores alone."""
+    run(gated, "what-if")
+    before = asked(workspace)
+    again = reviewing.reaccept("what-if", ["accept.good.at_least=4.0"], workspace=workspace)
+    assert asked(workspace) == before
+    assert again["rows_after"].get("accepted", 0) == 0 and again["rows_before"]["accepted"] == 150
+
+
+def test_a_retry_keeps_the_earlier_attempt(run: Any, write_rows: Any, answering: Any) -> None:
+    """A rejected row comes back with attempt 1 and its parent; both rows are kept."""
+    write_rows(questions(40))
+    accept = {"good": {"at_least": 0.5}, "retry": {"step": "answer", "attempts": 1}}
+    outcome = run(answering(accept=accept, pilot={"rows": 40}))
+    rows = outcome.units[0].read(outcome.units[0].entries[0]).to_pylist()
+    again = [row for row in rows if row["attempt"] == 1]
+    parents = {row["id"]: row for row in rows}
+    assert again and all(parents[row["parent_id"]]["state"] == "rejected" for row in again)
+    tally = outcome.units[0].entries[0].metrics["acceptance_rate"]
+    assert tally["n"] == 40
