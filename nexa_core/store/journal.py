@@ -76,7 +76,8 @@ class Journal:
         self._waiters: list[tuple[int, Future[None]]] = []
         self._error: StoreError | None = None
         self._closing = False
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._syncer = threading.Thread(target=self._sync_groups, name=self._name, daemon=True)
         self._syncer.start()
 
@@ -161,32 +162,34 @@ class Journal:
         remove_journal(self._folder, self._unit)
 
     def _append(self, kind: str, call_id: str, fields: dict[str, Any]) -> None:
-        with self._changed:
+        with self._lock:
             if self._closing:
                 raise JournalError(f"The journal '{self._name}' is closed.")
             seq = f"{self._name}:{self._count + 1}"
             frame = encode_frame({**fields, "kind": kind, "call_id": call_id, "seq": seq})
             self._count += 1
             self._unsynced.append(frame)
-            self._land(frame)
+            try:
+                if self._segment is not None:
+                    self._segment.write(frame)
+            except OSError as cause:
+                self._rescue(cause)
+            if self._segment is None:
+                self._land()
             if len(self._unsynced) in (1, GROUP_FRAMES):
                 self._changed.notify()
 
-    def _land(self, frame: bytes) -> None:
-        if self._segment is None and self._error is not None:
+    def _land(self) -> None:
+        """Find room for frames that are in memory only, or raise."""
+        if self._error is not None:
             self._rescue(self._error)
-        elif self._segment is not None:
-            try:
-                self._segment.write(frame)
-            except OSError as cause:
-                self._rescue(describe_disk_error(cause, self._segment.path, JournalError))
-        if self._segment is None and self._error is not None:
-            raise self._error
+            if self._segment is None:
+                raise self._error
 
     def _barrier(self) -> Future[None]:
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()  # a waiter that gives up must not end the barrier
-        with self._changed:
+        with self._lock:
             if self._error is not None:
                 future.set_exception(self._error)
             elif self._durable >= self._count:
@@ -197,17 +200,17 @@ class Journal:
 
     def _sync_groups(self) -> None:
         while self._gather_group():
-            with self._changed:
+            with self._lock:
                 segment, count = self._segment, self._count
             if segment is None:
                 continue
             try:
                 segment.sync()
             except OSError as cause:
-                with self._changed:
-                    self._rescue(describe_disk_error(cause, segment.path, JournalError))
+                with self._lock:
+                    self._rescue(cause)
             else:
-                with self._changed:
+                with self._lock:
                     self._settle(count)
 
     def _gather_group(self) -> bool:
@@ -228,9 +231,11 @@ class Journal:
         for future in done:
             future.set_result(None)
 
-    def _rescue(self, error: StoreError) -> None:
+    def _rescue(self, cause: OSError | StoreError) -> None:
         """Move what is not durable to a new segment, in the room that the ballast leaves."""
-        self._error = self._error or error
+        if isinstance(cause, OSError):
+            cause = describe_disk_error(cause, self._folder / self._name, JournalError)
+        self._error = self._error or cause
         for _, future in self._waiters:
             future.set_exception(self._error)
         self._waiters = []
