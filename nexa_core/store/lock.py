@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from nexa_core.errors import Place, RunLockedError, StoreError
 from nexa_core.store.files import disk_errors
@@ -77,7 +78,7 @@ class RunLock:
             os.close(self._fd)
             self._fd = -1
 
-    def __enter__(self) -> RunLock:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -170,7 +171,6 @@ def _find_birth(pid: int) -> str | None:
 
 
 def _ask_ps(pid: int) -> str | None:
-    found = subprocess.run(
-        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
+    command = ["/bin/ps", "-o", "lstart=", "-p", str(pid)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - an int
     return found.stdout.strip() or None

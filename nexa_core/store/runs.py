@@ -153,11 +153,11 @@ def _publish(path: Path, record: Mapping[str, Any]) -> bool:
             if path.exists():
                 raise FileExistsError
             temporary.rename(path)
-        except OSError as taken:
+        except OSError:
             shutil.rmtree(temporary)
             if path.exists():
                 return False
-            raise taken
+            raise
         sync_folder(path.parent)
         return True
 

@@ -4,7 +4,6 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from nexa_core.store.content import hash_content
 
 TEXT = st.sampled_from([None, "", "a", "ab", "b", "é😀"])
@@ -111,7 +110,7 @@ def test_rare_types_are_hashed_too():
     def table(day: int) -> pa.Table:
         return pa.table(
             {
-                "at": [dt.datetime(2026, 1, day)],
+                "at": [dt.datetime(2026, 1, day, tzinfo=dt.UTC)],
                 "day": [dt.date(2026, 1, day)],
                 "price": [decimal.Decimal(day)],
                 "map": pa.array([[("k", day)]], pa.map_(pa.string(), pa.int64())),

@@ -2,7 +2,6 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from nexa_core.store.frames import encode_frame, scan_frames
 
 TEXT = st.text(st.characters(codec=None), max_size=40)  # lone surrogates too

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from nexa_core.errors import DiskFullError, JournalError
 from nexa_core.store import segments
 from nexa_core.store.journal import Journal, read_journal
