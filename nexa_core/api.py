@@ -87,7 +87,9 @@ class LoadedPipeline:
         outcome = running.start(
             pipeline, self.workspace, plugins, run_id, phases, listeners, data=source
         )
-        return PastRun(open_run(self.workspace.artifacts_path, outcome.run), self.workspace, outcome)
+        return PastRun(
+            open_run(self.workspace.artifacts_path, outcome.run), self.workspace, outcome
+        )
 
 
 @dataclass(frozen=True)

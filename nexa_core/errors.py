@@ -15,7 +15,7 @@ NexaError                     70   a bug, when nothing narrower fits
     MissingExtraError              an optional part is not installed
   StepError                    4   the work itself failed
     ModelError  JudgeError  CheckError  TrainerError  ScorerError
-    TooManyFailures                more rows failed than `fail_over` allows
+    TooManyFailuresError                more rows failed than `fail_over` allows
   StoreError                   5   the run folder
     JournalError  ManifestError  RunLockedError  RunVersionError  DiskFullError
   BudgetError                  6   the money is spent
@@ -54,7 +54,7 @@ __all__ = [
     "SourceError",
     "StepError",
     "StoreError",
-    "TooManyFailures",
+    "TooManyFailuresError",
     "TrainerError",
     "UnknownNameError",
     "UsageError",
@@ -189,7 +189,7 @@ class ScorerError(StepError):
     pass
 
 
-class TooManyFailures(StepError):
+class TooManyFailuresError(StepError):
     pass
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 __all__ = [
     "Event",
-    "IterationStarted",
     "GateDecided",
+    "IterationStarted",
     "ParametersChanged",
     "PhaseFinished",
     "PhaseStarted",

@@ -22,7 +22,11 @@ from nexa_core.workspace import Workspace
 
 
 def validate(
-    file: str | Path, sets: Sequence[str] = (), *, workspace: Workspace, workspace_plugins: bool = True
+    file: str | Path,
+    sets: Sequence[str] = (),
+    *,
+    workspace: Workspace,
+    workspace_plugins: bool = True,
 ) -> dict[str, Any]:
     """Check a pipeline as a run would before its first call; what its pilot will take.
 

@@ -108,10 +108,7 @@ def dataset_folders(run: Run, workspace: Workspace) -> list[ShardFolder]:
     reviews = read_reviews(workspace.reviews_path / run.id)
     passed = [review.iteration for review in reviews if review.decision == "PROCEED"]
     iterations = run.iterations()
-    if passed:
-        pilots = [run.iteration(passed[-1])]
-    else:
-        pilots = iterations[-1:]
+    pilots = [run.iteration(passed[-1])] if passed else iterations[-1:]
     return [folder for folder in [*pilots, run.scale] if folder.path.exists()]
 
 

@@ -23,7 +23,7 @@ from nexa_core.engine.plan import Plan
 from nexa_core.engine.preflight import check_plan
 from nexa_core.engine.sources import ParquetFile, table_of
 from nexa_core.errors import UsageError
-from nexa_core.events import RunResumed, RunStarted, SettingChanged, WarningRaised
+from nexa_core.events import Event, RunResumed, RunStarted, SettingChanged, WarningRaised
 from nexa_core.pipeline import Pipeline, load_pipeline, pipeline_from
 from nexa_core.plugins import Plugins, load_plugins
 from nexa_core.protocols import Source
@@ -83,7 +83,7 @@ def start(
     if held is not None:
         pq.write_table(held.table, run.path / STORED_SOURCE)
         source = ParquetFile(str(run.path / STORED_SOURCE))
-    begun = [RunStarted(run.id, pipeline.name, pipeline.hash, pipeline.seed)]
+    begun: list[Event] = [RunStarted(run.id, pipeline.name, pipeline.hash, pipeline.seed)]
     begun += [WarningRaised(warning) for warning in warnings]
     return _carry_out(run, plan, source, workspace, phases, listeners, begun)
 
@@ -129,9 +129,7 @@ def resume(
     begun: list[Any] = [RunResumed(run.id, status)]
     plan, changed = _change_settings(plan, sets)
     check_plan(plan, workspace.artifacts_path)
-    return _carry_out(
-        run, plan, source, workspace, phases or PHASES, listeners, [*begun, *changed]
-    )
+    return _carry_out(run, plan, source, workspace, phases or PHASES, listeners, [*begun, *changed])
 
 
 def scale_run(run: str, *, workspace: Workspace, **settings: Any) -> Outcome:
@@ -145,7 +143,11 @@ def package_only(run: str, *, workspace: Workspace, **settings: Any) -> Outcome:
 
 
 def demo(
-    *, workspace: Workspace, seed: int = 0, run_id: str | None = None, listeners: Sequence[Listener] = ()
+    *,
+    workspace: Workspace,
+    seed: int = 0,
+    run_id: str | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> Outcome:
     """The whole campaign on the embedded model: the shipped bootstrap pipeline from API defaults."""
     file = workspace.find_pipeline("bootstrap")
@@ -171,7 +173,8 @@ def _change_settings(plan: Plan, sets: Sequence[str]) -> tuple[Plan, list[Settin
     pipeline = pipeline_from(plan.pipeline.resolved(), sets)
     paths = [each.partition("=")[0] for each in sets]
     changed = [
-        SettingChanged(path, plan.pipeline.value_at(path), pipeline.value_at(path)) for path in paths
+        SettingChanged(path, plan.pipeline.value_at(path), pipeline.value_at(path))
+        for path in paths
     ]
     return replace(plan, pipeline=pipeline, built={}), changed
 
@@ -227,7 +230,7 @@ def stopping_on_signals(stop: StopFlag) -> Iterator[None]:
         yield
         return
 
-    def handle(number: int, frame: Any) -> None:
+    def handle(number: int, _frame: Any) -> None:
         if stop.signal is not None:
             os._exit(128 + number)
         stop.signal = number

@@ -46,7 +46,9 @@ class Batch:
         for position, reason in (failures or {}).items():
             reasons[position] = reason
         reason = pa.array(reasons, STRING)
-        state = pc.if_else(pc.is_valid(reason), pa.scalar(State.FAILED.value), pa.scalar(None, STRING))
+        state = pc.if_else(
+            pc.is_valid(reason), pa.scalar(State.FAILED.value), pa.scalar(None, STRING)
+        )
         zeros = pa.array(np.zeros(rows, dtype=np.int32))
         return cls(table, state, reason, zeros, zeros, pa.nulls(rows, STRING))
 
@@ -78,7 +80,9 @@ class Batch:
             self,
             table=self.table.slice(start, length),
             **{name: getattr(self, name).slice(start, length) for name in _ARRAYS},
-            **{name: _each(getattr(self, name), lambda a: a.slice(start, length)) for name in _MAPS},
+            **{
+                name: _each(getattr(self, name), lambda a: a.slice(start, length)) for name in _MAPS
+            },
         )
 
     def with_column(self, name: str, values: pa.Array) -> Batch:
@@ -140,7 +144,7 @@ def concat(batches: Sequence[Batch]) -> Batch:
     table = pa.concat_tables([b.table for b in batches], promote_options="permissive")
     merged = {name: _join([getattr(b, name) for b in batches]) for name in _ARRAYS}
     maps = {name: _join_maps([getattr(b, name) for b in batches], batches) for name in _MAPS}
-    return Batch(table.combine_chunks(), **merged, **maps)  # type: ignore[arg-type]
+    return Batch(table.combine_chunks(), **merged, **maps)
 
 
 def _join(arrays: Iterable[pa.Array | pa.ChunkedArray]) -> pa.Array:

@@ -18,9 +18,19 @@ from nexa_core.store.runs import Run
 from nexa_core.workspace import Workspace
 
 STORED_SOURCE = "source.parquet"
-_PROMPT_FIELDS = (
-    "name version api system body inputs stop delimiters positive negative schema"
-).split()
+_PROMPT_FIELDS = [
+    "name",
+    "version",
+    "api",
+    "system",
+    "body",
+    "inputs",
+    "stop",
+    "delimiters",
+    "positive",
+    "negative",
+    "schema",
+]
 
 
 def bind(
@@ -29,8 +39,7 @@ def bind(
     """A plan from what the user wrote; `source` stands in for the pipeline's own."""
     gate = _read_gate(pipeline, plugins)
     prompts = {
-        key: _read_prompt(pipeline, plugins, key, prompt)
-        for key, prompt in prompt_names(pipeline)
+        key: _read_prompt(pipeline, plugins, key, prompt) for key, prompt in prompt_names(pipeline)
     }
     source = source or _open_source(pipeline, workspace, plugins)
     commit = describe_environment(workspace.root)["git_commit"]
@@ -49,16 +58,19 @@ def bind_stored(run: Run, workspace: Workspace, plugins: Plugins) -> tuple[Plan,
     gate = Gate.from_json(record["gate"]) if record["gate"] else None
     prompts = {key: _stored_prompt(value) for key, value in record["prompts"].items()}
     stored = run.path / STORED_SOURCE
-    source = ParquetFile(str(stored)) if stored.exists() else _open_source(pipeline, workspace, plugins)
+    source = (
+        ParquetFile(str(stored)) if stored.exists() else _open_source(pipeline, workspace, plugins)
+    )
     if source is not None and fingerprint(source) != record["source"]["fingerprint"]:
         raise SourceError(
             f"The source '{record['source']['path']}' has changed since the run '{run.id}' began.",
-            "Put the old file back to go on, or start a new run: `nexa run FILE --reuse` keeps nothing "
-            "of changed rows.",
+            "Put the old file back to go on, or start a new run.",
             Place(str(run.record_path)),
         )
     commit = record["environment"]["git_commit"]
-    return Plan(pipeline, gate, plugins, prompts, Models(plugins), columns_of(source), commit), source
+    return Plan(
+        pipeline, gate, plugins, prompts, Models(plugins), columns_of(source), commit
+    ), source
 
 
 def describe_run(

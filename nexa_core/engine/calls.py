@@ -117,9 +117,7 @@ class Calls:
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
     admit: Callable[[], None] = lambda: None
     records: list[dict[str, Any]] = field(default_factory=list)
-    counts: dict[str, int] = field(
-        default_factory=lambda: {"asked": 0, "replayed": 0, "reused": 0}
-    )
+    counts: dict[str, int] = field(default_factory=lambda: {"asked": 0, "replayed": 0, "reused": 0})
     cost_nano: dict[str, int] = field(default_factory=dict)
 
     async def complete(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,7 +50,10 @@ class Outcome:
     def as_json(self) -> dict[str, Any]:
         """The object of design §8."""
         entries = [entry for unit in self.all_units for entry in unit.entries]
-        calls = {key: sum(e.calls.get(key, 0) for e in entries) for key in ("asked", "replayed", "reused")}
+        calls = {
+            key: sum(e.calls.get(key, 0) for e in entries)
+            for key in ("asked", "replayed", "reused")
+        }
         cost = sum(sum(entry.cost_nano.values()) for entry in entries)
         rows = {str(state): sum(u.count(state) for u in self.units) for state in State}
         return {
@@ -74,7 +76,7 @@ class Outcome:
         return piloted + tuple(unit for unit in self.units if unit not in piloted)
 
 
-class Stop(Exception):
+class Stop(Exception):  # noqa: N818 - ends a run, and is no error
     """A phase ended the run with a status that is no error."""
 
     def __init__(self, status: str, reason: str) -> None:
@@ -113,7 +115,7 @@ async def _run_phases(context: Context, outcome: Outcome, phases: Sequence[str])
         with _phase(context, outcome, "scale"):
             scaled = await run_scale(context, passed)
             outcome.units = scaled.units
-            _require_scale(context, scaled)
+            _require_scale(scaled)
     if not sum(unit.count(State.ACCEPTED) for unit in outcome.units):
         return
     if "package" in phases and pipeline.package is not None:
@@ -139,8 +141,8 @@ def _require_pass(iteration: Iteration) -> None:
         raise Stop("stopped", judged.reason)
 
 
-def _require_scale(context: Context, scaled: Scaled) -> None:
-    verdict = judge_scale(context, scaled.unit.plan, scaled.units)
+def _require_scale(scaled: Scaled) -> None:
+    verdict = judge_scale(scaled.unit.plan, scaled.units)
     if verdict is not None:
         raise Stop("stopped", verdict)
     if scaled.short is not None:
@@ -158,5 +160,3 @@ def _phase(context: Context, outcome: Outcome, name: str) -> Iterator[None]:
         seconds = time.perf_counter() - started
         outcome.phases[name] = seconds
     context.announcer.announce(PhaseFinished(name, round(seconds, 3)))
-
-

@@ -14,7 +14,7 @@ from nexa_core.protocols import Source
 from nexa_core.store.runs import Run
 
 
-class RunInterrupted(Exception):
+class RunInterrupted(Exception):  # noqa: N818 - a stop that was asked for is no error
     """The run was asked to stop; what was under way has been journaled. `signal` is its number."""
 
     def __init__(self, signal: int) -> None:
@@ -74,4 +74,3 @@ class Context:
             return invent_rows(self.seed, unit, start, count)
         first = used_before + start
         return self.pilot_order[first : first + count]
-

@@ -13,6 +13,7 @@ from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from nexa_core.errors import StoreError
 from nexa_core.store.files import disk_errors, sync_folder
 

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
 from nexa_core.engine.items import normalise_text
 from nexa_core.errors import UsageError, boundary
 from nexa_core.protocols import Exporter

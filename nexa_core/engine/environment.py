@@ -13,7 +13,7 @@ from typing import Any
 PACKAGES = (
     "nexa-core accelerate aiohttp bitsandbytes datasets duckdb numpy peft pluggy pyarrow pydantic "
     "safetensors scipy textual tokenizers torch transformers trl"
-).split()
+)
 
 
 def describe_environment(folder: Path) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def describe_environment(folder: Path) -> dict[str, Any]:
         "git_dirty": bool(changes) if commit else None,
         "python": sys.version.split()[0],
         "platform": platform.platform(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": {name: version for name in PACKAGES.split() if (version := _version(name))},
         "gpu": describe_gpu(),
     }
 
@@ -49,7 +49,9 @@ def _ask(*command: str) -> str:
     if shutil.which(command[0]) is None:
         return ""
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        asked = subprocess.run(  # noqa: S603 - fixed commands, no shell
+            command, capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return asked.stdout.strip() if asked.returncode == 0 else ""

@@ -194,13 +194,15 @@ def _record(
     )
 
 
-def judge_scale(context: Context, plan: Plan, units: Sequence[Unit]) -> str | None:
+def judge_scale(plan: Plan, units: Sequence[Unit]) -> str | None:
     """Recompute the gate over every row of the dataset; why it fails, None when no rule does."""
     if plan.gate is None:
         return None
     totals = total_entries(entry for unit in units for entry in unit.entries)
     alpha = plan.gate.alpha(plan.pipeline.pilot.max_iterations)
-    checks = assess_gate(plan.gate, totals.metrics, Look(alpha, totals.source_rows, totals.source_rows))
+    checks = assess_gate(
+        plan.gate, totals.metrics, Look(alpha, totals.source_rows, totals.source_rows)
+    )
     failed = [check for check in checks if check.hard and check.verdict is Verdict.FAIL]
     write_summary(units[-1], totals, checks, "FAIL" if failed else "PASS")
     if not failed:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from nexa_core.engine.dataset_card import write_card
 from nexa_core.engine.dataset_files import JsonLines, SplitFiles, hash_files, replace_folder
 from nexa_core.engine.dataset_rows import (

@@ -158,7 +158,9 @@ class Plan:
         if isinstance(step, CheckStep):
             return CheckRows(step.id, self._row_checks(step))
         if isinstance(step, CriticStep):
-            return Critic(step.id, self._caller(step), calls, self.prompts[step.id], self.pipeline.seed)
+            return Critic(
+                step.id, self._caller(step), calls, self.prompts[step.id], self.pipeline.seed
+            )
         if isinstance(step, GenerateStep):
             retried = retry and step.id == self.retry.step and self.retry.prompt is not None
             return Generate(

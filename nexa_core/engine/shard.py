@@ -71,10 +71,12 @@ async def run_steps(
     done = [await _through(plan, steps, fresh, on_progress)]
     if plan.retry is not None:
         for attempt in range(1, plan.retry.attempts + 1):
-            again = _retried(plan, fresh, done[-1], attempt)
+            again = _retried(plan, done[-1], attempt)
             if again is None:
                 break
-            done.append(await _through(plan, plan.build_steps(calls, retry=True), again, on_progress))
+            done.append(
+                await _through(plan, plan.build_steps(calls, retry=True), again, on_progress)
+            )
     return concat(done)
 
 
@@ -95,7 +97,7 @@ async def _watched(stream: Any, step: str, on_progress: Callable[[str, int], Non
         yield batch
 
 
-def _retried(plan: Plan, fresh: Batch, settled: Batch, attempt: int) -> Batch | None:
+def _retried(plan: Plan, settled: Batch, attempt: int) -> Batch | None:
     """The rejected rows of the last pass as new rows, with the columns they had before the retry step."""
     assert plan.retry is not None
     mask = pc.equal(settled.state, State.REJECTED.value)

@@ -21,7 +21,17 @@ from nexa_core.protocols import Source
 from nexa_core.records import Row, canonical_json
 
 OWN_COLUMNS = frozenset(
-    "source_id sample attempt parent_id scores flags state reason provenance".split()
+    [
+        "source_id",
+        "sample",
+        "attempt",
+        "parent_id",
+        "scores",
+        "flags",
+        "state",
+        "reason",
+        "provenance",
+    ]
 )
 """Columns that nexa adds to every row; `id` is nexa's too, and keeps the source's value."""
 
@@ -78,11 +88,11 @@ def open_bytes(path: str, decompress: bool = True) -> Iterator[IO[bytes]]:
 
         raw = fsspec.open(path, "rb").open()
     else:
-        raw = open(path, "rb")  # noqa: SIM115 - closed below, whichever kind it is
+        raw = Path(path).open("rb")  # noqa: SIM115 - closed below, whichever kind it is
     with raw:
         if decompress and path.endswith(".gz"):
             with gzip.open(raw) as stream:
-                yield io.BufferedReader(stream)  # type: ignore[arg-type]
+                yield io.BufferedReader(stream)
         elif decompress and path.endswith(".zst"):
             import zstandard
 
@@ -157,7 +167,9 @@ def _identify(
     value = row.get(id_column)
     if value is None:
         identity = _digest(f"row without id {position}")
-        return SourceRow(identity, identity, columns, f"unreadable: the id column '{id_column}' is empty")
+        return SourceRow(
+            identity, identity, columns, f"unreadable: the id column '{id_column}' is empty"
+        )
     columns.pop("id", None)
     return SourceRow(_digest(str(value)), str(value), columns)
 
@@ -208,7 +220,9 @@ def fingerprint(source: Source) -> str:
     path = getattr(source, "path", None)
     if path is None:
         for row in source.rows():
-            digest.update(f"{row if isinstance(row, Exception) else canonical_json(row)}\n".encode())
+            digest.update(
+                f"{row if isinstance(row, Exception) else canonical_json(row)}\n".encode()
+            )
         return digest.hexdigest()
     with open_bytes(str(path), decompress=False) as stream:
         while block := stream.read(1 << 20):
@@ -221,7 +235,9 @@ def _column(values: list[Any]) -> pa.Array:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         # Rows that disagree on a column's type keep their values as text.
-        return pa.array([v if v is None or isinstance(v, str) else canonical_json(v) for v in values])
+        return pa.array(
+            [v if v is None or isinstance(v, str) else canonical_json(v) for v in values]
+        )
 
 
 def _parse_line(line: bytes, number: int) -> Row | Exception:

@@ -13,6 +13,7 @@ from nexa_core.errors import CheckError, boundary
 from nexa_core.protocols import Metric
 from nexa_core.records import State
 
+
 @dataclass(frozen=True)
 class NamedMetric:
     """A metric as a gate uses it. `key` tells two uses of one metric apart (`Rule.key`)."""
@@ -42,7 +43,9 @@ def tally_rows(metrics: Iterable[NamedMetric], table: pa.Table) -> dict[str, dic
 def _measured(table: pa.Table) -> pa.Table:
     keep = pc.equal(table["sample"], 0)
     if pc.max(table["attempt"]).as_py():
-        superseded = pc.is_in(table["id"], value_set=table["parent_id"].combine_chunks().drop_null())
+        superseded = pc.is_in(
+            table["id"], value_set=table["parent_id"].combine_chunks().drop_null()
+        )
         keep = pc.and_(keep, pc.invert(superseded))
     return table if pc.all(keep).as_py() else table.filter(keep)
 
@@ -57,6 +60,8 @@ def tally(outcomes: pa.Array | pa.ChunkedArray, aggregate: str) -> dict[str, Any
         return {"n": n, "k": int(pc.sum(outcomes.cast(pa.bool_())).as_py() or 0)}
     if aggregate == "median":
         counts = pc.value_counts(outcomes.drop_null())
-        pairs = zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)
+        pairs = zip(
+            counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True
+        )
         return {"n": n, "histogram": {f"{value:g}": count for value, count in sorted(pairs)}}
     return {"n": n, "total": float(pc.sum(outcomes).as_py() or 0.0)}

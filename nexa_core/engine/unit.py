@@ -19,7 +19,7 @@ from nexa_core.engine.shard import ShardOrder, finish_table, run_steps
 from nexa_core.engine.sources import SourceRow
 from nexa_core.engine.steps.check import one_piece
 from nexa_core.engine.tallies import tally_rows
-from nexa_core.errors import CheckError, TooManyFailures, boundary
+from nexa_core.errors import CheckError, TooManyFailuresError, boundary
 from nexa_core.events import RowsSampled, ShardCommitted, ShardProgressed, WarningRaised
 from nexa_core.records import State
 from nexa_core.store import journal as journals
@@ -191,7 +191,7 @@ class Unit:
             return
         reasons = table.filter(pc.equal(table["state"], State.FAILED.value))["reason"]
         first = f" One of them: {reasons[0].as_py()}." if len(reasons) else ""
-        raise TooManyFailures(
+        raise TooManyFailuresError(
             f"{failed} of {total} rows failed, over `fail_over: {allowed:.0%}`.{first}",
             "Mend the cause and start again, or allow more with --set fail_over=…",
         )
@@ -208,9 +208,7 @@ def stamp_surplus(batch: Batch, quota: int) -> Batch:
     return replace(batch, state=pc.if_else(mask, pa.scalar(State.SURPLUS.value), batch.state))
 
 
-def _apply_fold(
-    batch: Batch, check_id: str, on_fail: str, accepted: pa.Array, found: Any
-) -> Batch:
+def _apply_fold(batch: Batch, check_id: str, on_fail: str, accepted: pa.Array, found: Any) -> Batch:
     whole = one_piece(found)
 
     def place(values: pa.Array) -> pa.Array:

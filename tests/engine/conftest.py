@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from nexa_core.actions import running
 from nexa_core.engine.campaign import PHASES, Outcome
 from nexa_core.pipeline import pipeline_from
 from nexa_core.plugins import load_plugins
 from nexa_core.workspace import Workspace, find_workspace
 
-PLUGIN = '''
+PLUGIN = """
 import os
 from pathlib import Path
 from nexa_core import hookimpl, ModelSpec, ReviewerSpec, Opinion
@@ -55,7 +54,7 @@ def register_models():
 @hookimpl
 def register_reviewers():
     return [ReviewerSpec("cooler", "cools", build=lambda options: Cooler())]
-'''
+"""
 
 
 @pytest.fixture
@@ -94,8 +93,15 @@ def make_pipeline(**changes: Any) -> dict[str, Any]:
         "source": {"path": "rows.jsonl"},
         "models": {"m": {"model": "scripted/batch", "api": "completions"}},
         "steps": [
-            {"generate": {"id": "answer", "model": "m", "prompt": inline, "into": "response",
-                          "sampling": {"temperature": 1.0, "max_tokens": 20}}},
+            {
+                "generate": {
+                    "id": "answer",
+                    "model": "m",
+                    "prompt": inline,
+                    "into": "response",
+                    "sampling": {"temperature": 1.0, "max_tokens": 20},
+                }
+            },
             {"critic": {"id": "good", "model": "m", "prompt": "critic/judge"}},
         ],
         "accept": {"good": {"at_least": 0.5}},

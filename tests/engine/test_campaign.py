@@ -9,9 +9,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-
 from nexa_core.actions import reviewing, running
-from nexa_core.errors import RunLockedError, SourceError, StepError, TooManyFailures, UsageError
+from nexa_core.errors import RunLockedError, SourceError, StepError, TooManyFailuresError, UsageError
 from nexa_core.store.lock import RunLock
 from nexa_core.store.manifest import read_manifest
 from nexa_core.workspace import Workspace
@@ -81,7 +80,9 @@ def test_the_same_seed_gives_the_same_shards(
     assert hashes(workspace, "first") == hashes(workspace, "second")
 
 
-def test_another_seed_gives_other_rows(run: Any, gated: dict[str, Any], workspace: Workspace) -> None:
+def test_another_seed_gives_other_rows(
+    run: Any, gated: dict[str, Any], workspace: Workspace
+) -> None:
     """The seed decides which rows are piloted and what is sampled."""
     run(gated, "first")
     run({**gated, "seed": 1}, "second")
@@ -99,8 +100,13 @@ def test_a_finished_run_is_resumed_without_a_call(
     assert second["rows"] == first["rows"] and second["iterations"] == first["iterations"]
 
 
-POINTS = ["shard-before-rename", "shard-after-rename", "shard-after-dirsync", "manifest-before-append",
-          "manifest-after-append"]
+POINTS = [
+    "shard-before-rename",
+    "shard-after-rename",
+    "shard-after-dirsync",
+    "manifest-before-append",
+    "manifest-after-append",
+]
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -131,11 +137,16 @@ def test_replay_agrees_with_every_decision(
     assert replayed["records"] >= len(outcome.iterations) and replayed["differences"] == []
 
 
-def test_a_census_decides_on_the_values(run: Any, write_rows: Any, strict_gate: str, answering: Any) -> None:
+def test_a_census_decides_on_the_values(
+    run: Any, write_rows: Any, strict_gate: str, answering: Any
+) -> None:
     """When every row was measured and nothing is scaled, no bound is needed."""
     write_rows([{"response": f"answer {n}", "question": "x"} for n in range(30)])
     pipeline = answering(
-        models=None, accept=None, gate=strict_gate, pilot={"rows": "all", "max_iterations": 1},
+        models=None,
+        accept=None,
+        gate=strict_gate,
+        pilot={"rows": "all", "max_iterations": 1},
         steps=[{"check": ["empty", {"runaway": {"delimiters": ["\nNEXT"]}}]}],
     )
     outcome = run(pipeline)
@@ -176,7 +187,9 @@ def test_a_changed_source_is_refused_on_resume(
         running.resume_run("old", workspace=workspace)
 
 
-def test_a_taken_run_id_with_another_pipeline_is_refused(run: Any, write_rows: Any, answering: Any) -> None:
+def test_a_taken_run_id_with_another_pipeline_is_refused(
+    run: Any, write_rows: Any, answering: Any
+) -> None:
     """One id means one pipeline."""
     write_rows(questions(50))
     run(answering(), "mine")
@@ -184,7 +197,9 @@ def test_a_taken_run_id_with_another_pipeline_is_refused(run: Any, write_rows: A
         run(answering(seed=7), "mine")
 
 
-def test_a_second_process_is_refused(run: Any, write_rows: Any, workspace: Workspace, answering: Any) -> None:
+def test_a_second_process_is_refused(
+    run: Any, write_rows: Any, workspace: Workspace, answering: Any
+) -> None:
     """Two writers would spoil a run, so the second is told who holds it."""
     write_rows(questions(50))
     run(answering(), "held")
@@ -204,7 +219,9 @@ def test_a_truncated_shard_is_done_again(
     assert hashes(workspace, "bad") == before
 
 
-def test_a_row_that_cannot_be_read_fails_and_the_run_goes_on(run: Any, write_rows: Any, answering: Any) -> None:
+def test_a_row_that_cannot_be_read_fails_and_the_run_goes_on(
+    run: Any, write_rows: Any, answering: Any
+) -> None:
     """One broken line of many is one failed row, with its line number."""
     rows: list[Any] = questions(60)
     rows[6] = '{"id": "q6", "question": '
@@ -218,12 +235,14 @@ def test_a_row_that_cannot_be_read_fails_and_the_run_goes_on(run: Any, write_row
 def test_too_many_failures_stop_the_run(run: Any, write_rows: Any, answering: Any) -> None:
     """Beyond `fail_over` a run is not worth its money; the reason of a row is quoted."""
     write_rows([{"question": "broken" if n % 5 == 0 else f"fine {n}"} for n in range(60)])
-    with pytest.raises(TooManyFailures, match="the server says no") as error:
+    with pytest.raises(TooManyFailuresError, match="the server says no") as error:
         run(answering(pilot={"rows": 60}))
     assert isinstance(error.value, StepError)
 
 
-def test_provenance_is_in_every_row(run: Any, write_rows: Any, workspace: Workspace, answering: Any) -> None:
+def test_provenance_is_in_every_row(
+    run: Any, write_rows: Any, workspace: Workspace, answering: Any
+) -> None:
     """A row says which run, shard, model, prompt and calls it came from."""
     write_rows(questions(30))
     run(answering(), "origin")
@@ -235,9 +254,7 @@ def test_provenance_is_in_every_row(run: Any, write_rows: Any, workspace: Worksp
     assert set(origin["steps"][0]["call_ids"]) <= calls
 
 
-def test_accept_again_asks_nothing(
-    run: Any, gated: dict[str, Any], workspace: Workspace
-) -> None:
+def test_accept_again_asks_nothing(run: Any, gated: dict[str, Any], workspace: Workspace) -> None:
     """Another threshold is decided from stored scores alone."""
     run(gated, "what-if")
     before = asked(workspace)

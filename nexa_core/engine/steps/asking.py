@@ -71,9 +71,7 @@ def render_rows(
     return fail_rows(batch, step, indices, errors), indices[sound], rendered
 
 
-def fail_rows(
-    batch: Batch, step: str, indices: np.ndarray, errors: Sequence[str | None]
-) -> Batch:
+def fail_rows(batch: Batch, step: str, indices: np.ndarray, errors: Sequence[str | None]) -> Batch:
     """Settle the rows whose call failed as failed, with the step's name and the reason."""
     if not any(errors):
         return batch
