@@ -1,4 +1,4 @@
-"""The public surface of nexa: every name a plugin or a script needs, imported when it is first used.
+"""The public surface of nexa: every name a plugin or a script needs, imported on first use.
 
 Importing it must import nothing heavy: no pydantic, no pyarrow, no pluggy.
 """

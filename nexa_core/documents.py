@@ -1,4 +1,4 @@
-"""A YAML file as plain values that know their lines; nothing in a file can run code or expand without bound."""
+"""A YAML file as plain values that know their lines; it can neither run code nor grow unbounded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TAG = "tag:yaml.org,2002:"
 
 @dataclass(frozen=True)
 class Document:
-    """A parsed file: its text, its values (dict, list, str, int, float, bool, None) and their lines.
+    """A parsed file: its text, its values (dict, list, str, int, float, bool, None), their lines.
 
     Mapping keys are always strings. `error` is the class of error that a mistake in it raises.
     """

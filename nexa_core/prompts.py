@@ -1,4 +1,4 @@
-"""Prompts: Markdown with front matter, or inline in a pipeline; parsed, fingerprinted and rendered."""
+"""Prompts: Markdown with front matter, or inline; parsed, fingerprinted and rendered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from nexa_core.documents import parse_yaml, read_text
 from nexa_core.errors import Place, PromptFileError
 from nexa_core.records import Message, Row, content_hash
-from nexa_core.templates import TemplateProblem, Text
+from nexa_core.templates import TemplateError, Text
 from nexa_core.validation import validate
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class FrontMatter(BaseModel):
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt. `body` is the template: the user's message for chat, the whole text for completions.
+    """One prompt. `body` is the template: the user's message for chat, all for completions.
 
     `inputs` are the columns it needs. `positive` and `negative` are a critic's two answers.
     `schema` is the JSON schema of the reply. `text` is the file as it was read.
@@ -81,7 +81,7 @@ class Prompt:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of what determines the rendering and the reply asked for; names and notes are not in it."""
+        """SHA-256 of what determines the rendering and the reply asked for, not of names."""
         parts = (self.api, self.system, self.body, self.stop, self.positive, self.negative)
         return content_hash([*parts, self.schema])
 
@@ -93,7 +93,7 @@ class Prompt:
     def _compile(self, source: str, place: Place | None = None) -> Text:
         try:
             return Text(source)
-        except TemplateProblem as cause:
+        except TemplateError as cause:
             raise PromptFileError(
                 f"Prompt '{self.name}' is no template: {cause}.",
                 "Prompts insert {{ column }}, choose with {% if %} and repeat with {% for %}.",
@@ -121,7 +121,7 @@ class Prompt:
     def render(self, row: Row, **extra: Any) -> str | tuple[Message, ...]:
         """The text (completions) or the messages (chat) for a row; `extra` goes over its columns.
 
-        Raises PromptFileError, naming the row's columns, when one that is needed is missing or null.
+        Raises PromptFileError, naming the row's columns, when one it needs is missing or null.
         """
         values = {**row, **extra}
         for name in sorted({*self.inputs, *self.variables} - values.keys()):
@@ -133,10 +133,10 @@ class Prompt:
                 return user
             head = (Message("system", system.render(values)),) if system else ()
             return (*head, Message("user", user))
-        except TemplateProblem as cause:
+        except TemplateError as cause:
             raise self._failed(cause, values) from cause
 
-    def _failed(self, cause: TemplateProblem, values: Mapping[str, Any]) -> PromptFileError:
+    def _failed(self, cause: TemplateError, values: Mapping[str, Any]) -> PromptFileError:
         problem = f"Prompt '{self.name}' does not render for this row"
         for name in sorted(self.variables):
             if values.get(name, "") is None:
@@ -165,8 +165,8 @@ class Prompt:
 
 
 def read_prompt(path: Path | str, name: str | None = None) -> Prompt:
-    """The prompt in a file. `name` is the one it was asked for by; the file must not call itself another."""
-    prompt = parse_prompt(read_text(path, PromptFileError), str(path), name)
+    """The prompt in a file. `name` is what it was asked for by; it must not call itself another."""
+    prompt = parse_prompt(read_text(path, PromptFileError), str(path))
     if name is not None and prompt.name != name:
         raise PromptFileError(
             f"'{path}' calls itself '{prompt.name}' and is found as '{name}'.",
@@ -176,7 +176,7 @@ def read_prompt(path: Path | str, name: str | None = None) -> Prompt:
     return prompt
 
 
-def parse_prompt(text: str, path: str, name: str | None = None) -> Prompt:
+def parse_prompt(text: str, path: str) -> Prompt:
     """The prompt in a text with front matter; `path` stands for the file in errors.
 
     The body is used as it is, without one newline at its end.

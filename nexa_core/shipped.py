@@ -1,4 +1,4 @@
-"""The files nexa ships: where they lie in the wheel or the checkout, and a new workspace made of them."""
+"""The files nexa ships: where they lie, in wheel or checkout, and a workspace made of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDERS = ("gates", "prompts", "pipelines")
 EMPTY_FOLDERS = ("plugins", "artifacts", "reviews")
 
 _MARK = """\
-# This file marks a nexa workspace: gates/ prompts/ pipelines/ plugins/ reviews/ artifacts/ belong to it.
+# This file marks a nexa workspace: gates/ prompts/ pipelines/ plugins/ reviews/ artifacts/.
 nexa = 1
 """
 _IGNORED = """\
@@ -33,7 +33,7 @@ class Scaffolded(NamedTuple):
 
 
 def shipped_folder(name: str) -> Path:
-    """The shipped `gates`, `prompts` or `pipelines`: packaged in a wheel, else the checkout's own."""
+    """The shipped `gates`, `prompts` or `pipelines`: of the wheel, else the checkout's own."""
     package = Path(__file__).parent
     packaged = package / "_shipped" / name
     return packaged if packaged.is_dir() else package.parent / name

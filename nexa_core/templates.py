@@ -1,6 +1,6 @@
 """The small template language of prompts: insert a column, choose, repeat; it can do nothing else.
 
-Row values are data: they are never read as a template, and no attribute of a Python object is in reach.
+Row values are data, never read as a template, and no attribute of a Python object is in reach.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, nodes
+from jinja2 import StrictUndefined, nodes
+from jinja2 import TemplateError as JinjaError
 from jinja2.exceptions import TemplateSyntaxError
 from jinja2.meta import find_undeclared_variables
 from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-__all__ = ["MAX_CHARACTERS", "TemplateProblem", "Text"]
+__all__ = ["MAX_CHARACTERS", "TemplateError", "Text"]
 
 MAX_CHARACTERS = 1_000_000
 """Longest text a template may render."""
@@ -24,8 +25,36 @@ MAX_LOOPS = 2
 """Loops inside loops; with no call and no product, rendering is at most quadratic in the row."""
 
 _FILTERS = frozenset(
-    "capitalize count default d dictsort first int items join last length list lower map reject rejectattr"
-    " reverse round select selectattr sort string sum title trim truncate unique upper".split()
+    [
+        "capitalize",
+        "count",
+        "default",
+        "d",
+        "dictsort",
+        "first",
+        "int",
+        "items",
+        "join",
+        "last",
+        "length",
+        "list",
+        "lower",
+        "map",
+        "reject",
+        "rejectattr",
+        "reverse",
+        "round",
+        "select",
+        "selectattr",
+        "sort",
+        "string",
+        "sum",
+        "title",
+        "trim",
+        "truncate",
+        "unique",
+        "upper",
+    ]
 )
 _NODES = (
     nodes.Template,
@@ -56,7 +85,7 @@ _NODES = (
 )
 
 
-class TemplateProblem(Exception):
+class TemplateError(Exception):
     """What is wrong with a template, and its line within the template (from 1)."""
 
     def __init__(self, message: str, line: int | None = None) -> None:
@@ -83,7 +112,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 def _refuse_null(value: Any) -> Any:
     if value is None:
-        raise TemplateProblem("a value it inserts is null")
+        raise TemplateError("a value it inserts is null")
     return value
 
 
@@ -111,7 +140,7 @@ class Text:
     """A compiled template. `variables` are the names it takes from a row."""
 
     def __init__(self, source: str) -> None:
-        """Raises TemplateProblem for what the language does not have."""
+        """Raises TemplateError for what the language does not have."""
         environment = _environment()
         try:
             tree = environment.parse(source)
@@ -119,16 +148,16 @@ class Text:
             self.variables = frozenset(find_undeclared_variables(tree))
             self._template = environment.from_string(source)
         except TemplateSyntaxError as cause:
-            raise TemplateProblem(
+            raise TemplateError(
                 (cause.message or "syntax error").rstrip("."), cause.lineno
             ) from cause
         except RecursionError as cause:
-            raise TemplateProblem("it nests too deeply") from cause
+            raise TemplateError("it nests too deeply") from cause
 
     def render(self, values: Mapping[str, Any]) -> str:
         """The text for these values.
 
-        Raises TemplateProblem when a value is missing or null, or the text grows over the cap.
+        Raises TemplateError when a value is missing or null, or the text grows over the cap.
         """
         taken = {name: _plain(values[name]) for name in self.variables if name in values}
         parts: list[str] = []
@@ -138,9 +167,9 @@ class Text:
                 parts.append(part)
                 length += len(part)
                 if length > MAX_CHARACTERS:
-                    raise TemplateProblem(f"the text grows over {MAX_CHARACTERS:,} characters")
-        except (TemplateError, TypeError, ValueError, ArithmeticError) as cause:
-            raise TemplateProblem(str(cause)) from cause
+                    raise TemplateError(f"the text grows over {MAX_CHARACTERS:,} characters")
+        except (JinjaError, TypeError, ValueError, ArithmeticError) as cause:
+            raise TemplateError(str(cause)) from cause
         return "".join(parts)
 
 
@@ -150,12 +179,12 @@ def _check(node: nodes.Node, loops: int) -> None:
         kind = type(node).__name__.lower()
         known = {"call": "a call", "assign": "`set`", "mul": "a product", "mod": "`%`"}
         what = known.get(kind, f"`{kind}`")
-        raise TemplateProblem(f"{what} is not in the language of prompts", node.lineno)
+        raise TemplateError(f"{what} is not in the language of prompts", node.lineno)
     if isinstance(node, nodes.Name) and node.name == "self":
-        raise TemplateProblem("a column cannot be called 'self'", node.lineno)
+        raise TemplateError("a column cannot be called 'self'", node.lineno)
     loops += isinstance(node, nodes.For)
     if loops > MAX_LOOPS or (isinstance(node, nodes.For) and node.recursive):
-        raise TemplateProblem(f"loops nest over {MAX_LOOPS} deep", node.lineno)
+        raise TemplateError(f"loops nest over {MAX_LOOPS} deep", node.lineno)
     for child in node.iter_child_nodes():
         _check(child, loops)
 

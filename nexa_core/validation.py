@@ -1,4 +1,4 @@
-"""Turns what pydantic found wrong in a user's values into one error with the value, the reason, the fix and the line."""
+"""Turns what pydantic found wrong into one error: the value, the reason, the fix, the line."""
 
 from __future__ import annotations
 
@@ -25,25 +25,28 @@ Mistake = tuple[tuple[Key, ...], list["ErrorDetails"]]
 def validate(
     model: type[M],
     data: Any,
-    locate: Locate = lambda keys: None,
+    locate: Locate = lambda _: None,
     error: type[NexaError] = UsageError,
     prefix: str = "",
     name: Callable[[Sequence[Key]], str] | None = None,
 ) -> M:
-    """An instance of `model` made of `data`, or `error` about its first mistake; the rest are counted.
+    """An instance of `model` made of `data`, or `error` about its first mistake, the rest counted.
 
-    `prefix` stands before key paths in messages (`check 'length'`); `name` writes a key path the way
-    the user would.
+    `prefix` stands before key paths in messages (`check 'length'`); `name` writes a key path the
+    way the user would.
     """
     from pydantic import ValidationError
 
     try:
         return model.model_validate(data)
     except ValidationError as cause:
-        write = name or dotted
+
+        def write(keys: Sequence[Key]) -> str:
+            return " ".join(part for part in (prefix, (name or dotted)(keys)) if part)
+
         found = sorted(_merge_unions(cause, data), key=lambda one: _rank(one, locate))
         keys, details = found[0]
-        problem, fix = _explain(model, keys, details, data, prefix, write)
+        problem, fix = _explain(model, keys, details, write)
         if len(found) > 1:
             others = ", ".join(f"'{write(other)}'" for other, _ in found[1:6])
             problem += f" ({len(found) - 1} more: {others}.)"
@@ -79,34 +82,34 @@ def _rank(found: Mistake, locate: Locate) -> tuple[int, int]:
 def _keys_in(data: Any, loc: Sequence[Key], keep_last: bool) -> tuple[Key, ...]:
     """The part of a pydantic location that exists in the data; tags of unions do not."""
     keys: list[Key] = []
-    node = data
     for i, part in enumerate(loc):
-        if isinstance(node, Mapping) and part in node:
-            node = node[part]
-        elif isinstance(node, list | tuple) and isinstance(part, int) and part < len(node):
-            node = node[part]
-        elif not (keep_last and i == len(loc) - 1):
-            continue
-        keys.append(part)
+        found = _has(data, part)
+        if found:
+            data = data[part]
+        if found or (keep_last and i == len(loc) - 1):
+            keys.append(part)
     return tuple(keys)
+
+
+def _has(node: Any, part: Key) -> bool:
+    if isinstance(node, Mapping):
+        return part in node
+    return isinstance(node, list | tuple) and isinstance(part, int) and part < len(node)
 
 
 def _explain(
     model: type[BaseModel],
     keys: tuple[Key, ...],
     found: list[ErrorDetails],
-    data: Any,
-    prefix: str,
     write: Callable[[Sequence[Key]], str],
 ) -> tuple[str, str]:
     """Problem and fix of one mistake."""
     details = found[0]
-    where = " ".join(part for part in (prefix, write(keys)) if part)
+    where, parent = write(keys), write(keys[:-1])
     if details["type"] == "extra_forbidden":
-        parent = " ".join(part for part in (prefix, write(keys[:-1])) if part)
         return _explain_unknown(str(keys[-1]), parent, _fields_at(model, details["loc"][:-1]))
     if details["type"] == "missing":
-        parent = " ".join(part for part in (prefix, write(keys[:-1])) if part) or "the file"
+        parent = parent or "this file"
         return f"'{details['loc'][-1]}' is missing in {parent}.", f"Add `{details['loc'][-1]}: …`."
     subject = f"'{where}'" if where else "this file"
     reason = _join_reasons(found)

@@ -1,4 +1,4 @@
-"""The workspace: the folder marked by nexa.toml, its folders, its `.env`, and the files in it by name."""
+"""The workspace: the folder marked by nexa.toml, its folders, its `.env`, its files by name."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Workspace:
         offered: Mapping[str, Path] | None = None,
         place: Place | None = None,
     ) -> Path:
-        """The gate, prompt or pipeline called `name`: the workspace's, else one offered by a plugin, else the shipped.
+        """The file called `name`: the workspace's, else one offered by a plugin, else the shipped.
 
         Raises UnknownNameError with the nearest name. A name never leads out of its folder.
         """
@@ -92,7 +92,7 @@ class Workspace:
         if path.suffix and name in known:
             raise WorkspaceError(
                 f"There is no file '{asked}' here.",
-                f"Ask for the shipped pipeline by name, `{name}`, or write its file with `nexa init`.",
+                f"Ask for the shipped one by name, `{name}`, or write its file with `nexa init`.",
             )
         if path.suffix:
             raise WorkspaceError(
@@ -101,7 +101,7 @@ class Workspace:
         return self.find_file("pipeline", name)
 
     def load_environment(self, environment: MutableMapping[str, str] = os.environ) -> list[str]:
-        """Add the variables of `.env` that the environment does not have; their names, never their values."""
+        """Add the variables of `.env` that the environment lacks; gives their names."""
         path = self.root / ".env"
         if not path.is_file():
             return []
@@ -124,7 +124,7 @@ class Workspace:
 
 
 def find_workspace(start: Path | str | None = None) -> Workspace:
-    """The nearest folder upwards that holds nexa.toml; without one, `start` (the current folder) itself."""
+    """The nearest folder upwards that holds nexa.toml, else `start` (the current folder) itself."""
     here = Path(start) if start is not None else Path.cwd()
     if not here.is_dir():
         raise WorkspaceError(f"There is no folder '{here}'.", "Name one that exists.")

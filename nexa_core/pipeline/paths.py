@@ -1,4 +1,4 @@
-"""Dotted paths into a pipeline: `respond.sampling.temperature`, `accept.min_score`, a step id or a section first."""
+"""Dotted paths into a pipeline, a step id or a section first: `respond.sampling.temperature`."""
 
 from __future__ import annotations
 

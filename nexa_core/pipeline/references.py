@@ -1,4 +1,4 @@
-"""What the parts of a pipeline say about each other: ids, roles, columns, accept terms, the search space."""
+"""What the parts of a pipeline say about each other: ids, roles, columns, terms, search space."""
 
 from __future__ import annotations
 
@@ -12,13 +12,24 @@ from nexa_core.pipeline.steps import GenerateStep, JudgeStep
 from nexa_core.pipeline.tree import Origin, Pipeline
 
 ROW_COLUMNS = frozenset(
-    "id source_id sample attempt parent_id scores flags state reason provenance".split()
+    [
+        "id",
+        "source_id",
+        "sample",
+        "attempt",
+        "parent_id",
+        "scores",
+        "flags",
+        "state",
+        "reason",
+        "provenance",
+    ]
 )
 """Columns that every row has beside its own."""
 
 
 def check_references(pipeline: Pipeline, tree: Mapping[str, Any], origin: Origin) -> None:
-    """Raise PipelineFileError or UnknownNameError for the first part that does not fit the others."""
+    """Raise PipelineFileError or UnknownNameError for the first part that does not fit."""
     _check_ids(tree, origin)
     _check_roles(pipeline, origin)
     _check_columns(pipeline, origin)
@@ -81,7 +92,7 @@ def _check_columns(pipeline: Pipeline, origin: Origin) -> None:
             )
         if step.prompt is None and pipeline.source is None:
             raise PipelineFileError(
-                f"'{step.id}' has no prompt, and there is no source whose messages it could continue.",
+                f"'{step.id}' has no prompt, and no source whose messages it could continue.",
                 "Add `prompt: NAME`.",
                 place,
             )
@@ -135,7 +146,8 @@ def _check_start(path: str, space: Space, start: Any, place: Place | None) -> No
         )
     if not space.holds(start):
         raise PipelineFileError(
-            f"'{path}' starts at '{start}', outside its search_space of {space.min} to {space.max}.",
+            f"'{path}' starts at '{start}', outside its search_space of "
+            f"{space.min} to {space.max}.",
             "Widen the range or move the start value.",
             place,
         )
@@ -157,5 +169,5 @@ def _tunable_paths(pipeline: Pipeline) -> Iterator[str]:
 def _nearest(path: str, tunable: list[str]) -> list[str]:
     import difflib
 
-    same_step = [one for one in tunable if one.split(".")[0] == path.split(".")[0]]
+    same_step = [one for one in tunable if one.split(".")[0] == path.split(".", maxsplit=1)[0]]
     return same_step or difflib.get_close_matches(path, tunable, n=5, cutoff=0) or ["nothing"]

@@ -73,11 +73,11 @@ class Price(Settings):
 
 
 class Role(Settings):
-    """A named use of a model. `model` is provider/reference, as in local/nexa-tiny or openai/gpt-4o.
+    """A named use of a model. `model` is provider/reference: local/nexa-tiny, openai/gpt-4o.
 
-    `timeout` is in seconds. `concurrency` bounds the calls under way. `batch` is the number of rows a
-    local model answers at once, or true for the provider's batch endpoint. `must_be` is a part
-    that the served model's name must contain. `fallbacks` are further model references.
+    `timeout` is in seconds. `concurrency` bounds the calls under way. `batch` is the number of
+    rows a local model answers at once, or true for the provider's batch endpoint. `must_be` is a
+    part that the served model's name must contain. `fallbacks` are further model references.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""The sections of a pipeline beside its models and steps: source, accept, pilot, scale, package, train, evaluate."""
+"""The sections of a pipeline beside models and steps: source, accept, pilot, scale and after."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 
 
 class SourceSettings(Settings):
-    """Where rows come from. `id` is the column that identifies a row; `map` renames: {field: column}."""
+    """Where rows come from. `id` is the column that identifies a row; `map` is {field: column}."""
 
     path: str
     id: str | None = None
-    map: dict[str, str] = {}
+    map: dict[str, str] = Field(default_factory=dict)
 
 
 class Bound(Settings):
@@ -69,7 +69,7 @@ class Accept(Settings):
     the judges together, by `consensus`.
     """
 
-    scores: dict[str, Bound] = {}
+    scores: dict[str, Bound] = Field(default_factory=dict)
     min_score: Number | None = None
     consensus: Literal["all", "any", "mean"] = "all"
     no_flags: Flag = False
@@ -135,7 +135,7 @@ class Space(Settings):
 
 
 class Pilot(Settings):
-    """The measured beginning. `smoke` rows run first, unmeasured, to find plain breakage for little."""
+    """The measured beginning. `smoke` rows run first, unmeasured, to find breakage for little."""
 
     rows: Literal["auto", "all"] | Count = "auto"
     max_iterations: Count = 5
@@ -174,7 +174,7 @@ class Budget(Settings):
 
 
 class Package(Settings):
-    """The training data. `template` renders the prompt a student sees from the row's columns and `prompt`.
+    """The training data. `template` renders what a student sees: the row's columns, `prompt`.
 
     What is not set is the format's own: its usual template, the columns that ask and answer.
     """
@@ -191,7 +191,7 @@ class Train(Settings):
 
     method: str
     model: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""The steps of a pipeline, each written as one key: `- generate: {…}`, `- check: […]`, `- judge: {…}`, `- critic: {…}`."""
+"""The steps of a pipeline, each written as one key: generate, check, judge or critic."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nexa_core.pipeline.roles import Count, Name, Sampling, Settings
 
 
 class InlinePrompt(Settings):
-    """A prompt written in the pipeline: `user` with or without `system` for chat, or `text` for completions."""
+    """A prompt in the pipeline: `user`, perhaps `system`, for chat, or `text` for completions."""
 
     system: str | None = None
     user: str | None = None
@@ -78,7 +78,7 @@ class GenerateStep(_Step):
     into: Name = "response"
     sampling: Sampling = Sampling()
     samples: Count = 1
-    vary: dict[Name, tuple[Any, ...]] = {}
+    vary: dict[Name, tuple[Any, ...]] = Field(default_factory=dict)
 
     @field_validator("vary")
     @classmethod
@@ -95,7 +95,7 @@ class CheckUse(Settings):
     name: str
     id: Name
     on_fail: Literal["reject", "flag"] = "reject"
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -150,7 +150,7 @@ class JudgeStep(_Step):
     id: Name = "judge"
     model: str
     rubric: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class CriticStep(_Step):

@@ -1,4 +1,4 @@
-"""The pipeline as a frozen tree that knows its lines: its sections, its steps, and questions about them."""
+"""The pipeline as a frozen tree that knows its lines, and questions about it."""
 
 from __future__ import annotations
 
@@ -59,18 +59,20 @@ class Origin:
 
 
 class Pipeline(Settings):
-    """What one YAML file declares. Sections are named as in the file; `None` means not asked for."""
+    """What one YAML file declares. Sections are named as in the file; None is not asked for."""
 
     nexa: Literal[1]
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
     source: SourceSettings | None = None
-    models: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Role] = {}
+    models: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Role] = Field(
+        default_factory=dict
+    )
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
     accept: Accept | None = None
     pilot: Pilot = Pilot()
     gate: str | dict[str, Any] | None = None
-    search_space: dict[str, Space] = {}
+    search_space: dict[str, Space] = Field(default_factory=dict)
     scale: Scale | None = None
     budget: Budget | None = None
     package: Package | None = None
@@ -146,14 +148,14 @@ class Pipeline(Settings):
         return {**role, **own}
 
     def answer_field(self, columns: Sequence[str] = ()) -> str | None:
-        """The column that answers: the last generate step's, else the source's by its usual name."""
+        """The column that answers: the last generate step's, else the source's by a usual name."""
         if self.generate_steps:
             return self.generate_steps[-1].into
         usual = ("response", "completion", "answer", "output", "text")
         return next((name for name in usual if name in columns), None)
 
     def value_at(self, path: str) -> Any:
-        """The value at a dotted path, None where it is not set; a step's sampling falls back on its role's."""
+        """The value at a dotted path, None where not set; sampling falls back on the role's."""
         tree = self._whole_tree
         keys = self._keys(tree, path)
         value = paths.read_at(tree, keys)

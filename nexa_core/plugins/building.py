@@ -68,7 +68,7 @@ def read_options(
 
     Fields that the options class declares and the user did not set are taken from `facts`.
     """
-    locate = where if callable(where) else lambda keys: where
+    locate = where if callable(where) else lambda _: where
     subject = f"{noun} '{spec.name}'"
     if spec.options is None:
         if options:
@@ -96,7 +96,8 @@ def check_needs(spec: Spec, noun: str, distribution: str, place: Place | None = 
     ]
     verb = "is" if len(missing) == 1 else "are"
     raise MissingExtraError(
-        f"The {noun} '{spec.name}' needs {' and '.join(map(_title, missing))}, which {verb} not installed.",
+        f"The {noun} '{spec.name}' needs {' and '.join(map(_title, missing))}, "
+        f"which {verb} not installed.",
         f"Install: {' and '.join(lines)}.",
         place,
     )

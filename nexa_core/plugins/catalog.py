@@ -1,4 +1,4 @@
-"""What all plugins offer together: by kind and name, as a list, as a fingerprint, and as watchers of events."""
+"""What all plugins offer together: by kind and name, as a list, as watchers of events."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Listing:
 
 
 class Plugins:
-    """Every plugin that loaded, its specs by kind. Hooks are called when a kind is first asked for."""
+    """Every plugin that loaded, its specs by kind; a hook is called when its kind is asked for."""
 
     def __init__(
         self, found: list[Plugin | Broken], workspace: Workspace, announce: Callable[[str], None]
@@ -112,8 +112,8 @@ class Plugins:
     ) -> Any:
         """What the spec builds from a user's options, the undeclared ones taken from `facts`.
 
-        `place` is where the use stands, or a function from a key path of the options to its place. Raises
-        `error` for bad options, MissingExtraError, or the kind's error for what `build` raises.
+        `place` is where the use stands, or a function from a key path of the options to its place.
+        Raises `error` for bad options, MissingExtraError, or the kind's own when `build` fails.
         """
         registry = self._registry_of(spec)
         plugin = registry.plugin_of(spec)
@@ -128,7 +128,7 @@ class Plugins:
         return model
 
     def file(self, kind: str, name: str, place: Place | None = None) -> Path:
-        """The file of a gate, prompt or pipeline: the workspace's, else a plugin's, else the shipped."""
+        """The file of a gate, prompt or pipeline: the workspace's, a plugin's, or the shipped."""
         offered = self._offered_files(kind)
         if kind in ("gate", "prompt"):
             registry = self.gate_files if kind == "gate" else self.prompt_files
@@ -160,7 +160,7 @@ class Plugins:
 
     @property
     def warnings(self) -> list[str]:
-        """What is broken or in conflict, one sentence each; calls every hook that was not called yet."""
+        """What is broken or in conflict, one sentence each; calls every hook not called yet."""
         failed = [str(one) for one in self._unloaded]
         for registry in self.registries.values():
             failed += [*map(str, registry.broken), *registry.conflicts]
@@ -249,7 +249,7 @@ def load_plugins(
     allow_workspace_plugins: bool = True,
     announce: Callable[[str], None] | None = None,
 ) -> Plugins:
-    """Every installed plugin, and those of the workspace (found from the current folder when not given).
+    """Every installed plugin, and those of the workspace (by default the current folder's).
 
     A broken plugin is a warning; it becomes an error when a name is asked for that it may provide.
     `announce` gets each line for the user's eyes; by default it goes to stderr.
@@ -264,8 +264,8 @@ def load_plugins(
 
 
 def _ignore_argument(call: Callable[[], object]) -> Callable[[object], object]:
-    return lambda event: call()
+    return lambda _: call()
 
 
 def _tell(text: str) -> None:
-    print(text, file=sys.stderr)
+    sys.stderr.write(f"{text}\n")

@@ -1,4 +1,4 @@
-"""Finds plugins by entry point and in the workspace, and imports each so that a broken one breaks alone."""
+"""Finds plugins by entry point and in the workspace; a broken one breaks alone."""
 
 from __future__ import annotations
 
@@ -167,8 +167,8 @@ def _announce_new(
     if known.get(name) == fingerprint:
         return
     announce(
-        f"Loading the workspace plugin '{name}' from {path} (new or changed; sha256 {fingerprint[:12]})."
-        " --no-workspace-plugins turns this off."
+        f"Loading the workspace plugin '{name}' from {path}"
+        f" (new or changed; sha256 {fingerprint[:12]}). --no-workspace-plugins turns this off."
     )
     try:
         memory.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The specs of one kind by name: collected once from every plugin, sorted, with the guilty named."""
+"""The specs of one kind by name: collected once, sorted, with the guilty named."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Registry(Generic[S]):
     def get(self, name: str, place: Place | None = None) -> S:
         """The spec called `name`.
 
-        Raises PluginConflictError when two plugins offer it, PluginLoadError when a broken plugin may
-        be what is missing, else UnknownNameError with the nearest name.
+        Raises PluginConflictError when two plugins offer it, PluginLoadError when a broken plugin
+        may be what is missing, else UnknownNameError with the nearest name.
         """
         return self.offer(name, place).spec
 
@@ -62,14 +62,15 @@ class Registry(Generic[S]):
             return offers[0]
         if offers:
             raise PluginConflictError(
-                f"The {self.noun} '{name}' is offered by {_join(offer.plugin for offer in offers)}.",
+                f"The {self.noun} '{name}' is offered by {_join(offers)}.",
                 "Uninstall one, or name one plugin in NEXA_CORE_DISABLE_PLUGINS.",
                 place,
             )
         guilty = [*self._unloaded, *self.broken]
         if guilty and not suggest(name, self._offers):
             raise PluginLoadError(
-                f"No {self.noun} is called '{name}', and a plugin that may provide it is broken. {guilty[0]}.",
+                f"No {self.noun} is called '{name}', and a plugin that may provide it is broken. "
+                f"{guilty[0]}.",
                 "Repair or uninstall it; `nexa plugins list` shows them all.",
                 place,
             ) from guilty[0].cause
@@ -96,7 +97,7 @@ class Registry(Generic[S]):
     def conflicts(self) -> list[str]:
         """One sentence per name that several plugins offer."""
         return [
-            f"The {self.noun} '{name}' is offered by {_join(offer.plugin for offer in offers)}."
+            f"The {self.noun} '{name}' is offered by {_join(offers)}."
             for name, offers in self._offers.items()
             if len(offers) > 1
         ]
@@ -140,5 +141,5 @@ class Registry(Generic[S]):
         return specs
 
 
-def _join(plugins: Iterable[Plugin]) -> str:
-    return " and by ".join(str(plugin) for plugin in plugins)
+def _join(offers: Iterable[Offer[Any]]) -> str:
+    return " and by ".join(str(offer.plugin) for offer in offers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from nexa_core.documents import MAX_BYTES, parse_yaml, read_yaml
 from nexa_core.errors import GateFileError, Place, UsageError
 
@@ -40,8 +40,19 @@ def test_a_value_knows_its_line() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("yes", "yes"), ("on", "on"), ("True", True), ("~", None), ("2026-11-01", "2026-11-01")]
-    + [("010", 10), ("0o17", 15), ("1e-4", 0.0001), ("1_000", 1000), ('"7"', "7"), ("", None)],
+    [
+        ("yes", "yes"),
+        ("on", "on"),
+        ("True", True),
+        ("~", None),
+        ("", None),
+        ("2026-11-01", "2026-11-01"),
+        ("010", 10),
+        ("0o17", 15),
+        ("1e-4", 0.0001),
+        ("1_000", 1000),
+        ('"7"', "7"),
+    ],
 )
 def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
     """Only true and false are booleans, dates stay text, a leading zero is no octal."""
@@ -71,12 +82,13 @@ def test_what_is_refused_names_its_line(text: str, line: int, says: str) -> None
 
 
 def test_an_alias_bomb_is_refused_at_once() -> None:
-    """Nine levels of ten aliases stop at the cap, in well under a second."""
-    levels = [f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in zip("abcdefgh", "bcdefghi")]
+    """Nine levels of ten aliases stop at the cap, in bounded time."""
+    pairs = itertools.pairwise("abcdefghi")
+    levels = [f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in pairs]
     started = time.monotonic()
     with pytest.raises(UsageError, match="aliases are expanded"):
         parse_yaml("\n".join(["a: &a [x, x, x, x, x, x, x, x, x, x]", *levels]), "x.yaml")
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 def test_an_alias_that_holds_itself_is_refused() -> None:
@@ -109,8 +121,8 @@ def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_brackets_without_end_are_no_crash() -> None:
-    """A file of nothing but brackets is an error within a second."""
+    """A file of nothing but brackets is an error in bounded time."""
     started = time.monotonic()
     with pytest.raises(UsageError, match="nests too deeply"):
-        parse_yaml("[" * 20_000, "x.yaml")
-    assert time.monotonic() - started < 2
+        parse_yaml("[" * 500_000, "x.yaml")
+    assert time.monotonic() - started < 10

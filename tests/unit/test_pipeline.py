@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
-
 from nexa_core.errors import PipelineFileError, Place, UnknownNameError
 from nexa_core.pipeline import (
     CheckStep,
@@ -22,6 +20,7 @@ from nexa_core.pipeline import (
     pipeline_from,
 )
 from nexa_core.shipped import shipped_folder
+from pydantic import ValidationError
 
 BOOTSTRAP = shipped_folder("pipelines") / "bootstrap.yaml"
 EXAMPLES = ["bootstrap", "audit", "distill"]
@@ -119,7 +118,8 @@ def test_accept_is_an_ordered_conjunction() -> None:
         Term("answers", "answers", 0.5, None),
     )
     judged = load("distill").accept
-    assert judged is not None and judged.retry is not None
+    assert judged is not None
+    assert judged.retry is not None
     assert [term.name for term in judged.terms] == ["min_score", "no_flags"]
     assert (judged.consensus, judged.eager, judged.retry.attempts) == ("all", True, 1)
 

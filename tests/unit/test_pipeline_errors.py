@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from nexa_core.errors import PipelineFileError, Place, UnknownNameError, UsageError
 from nexa_core.pipeline import load_pipeline
 
@@ -166,5 +165,5 @@ def test_a_file_that_is_no_mapping_says_how_to_begin(write: Write, text: str) ->
 
 def test_a_missing_file_is_a_usage_error() -> None:
     """Exit code 2, and no traceback."""
-    with pytest.raises(UsageError, match="There is no file 'absent.yaml'"):
+    with pytest.raises(UsageError, match=r"There is no file 'absent\.yaml'"):
         load_pipeline("absent.yaml")

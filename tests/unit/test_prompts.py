@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from nexa_core.errors import Place, PromptFileError
 from nexa_core.pipeline import InlinePrompt
 from nexa_core.prompts import Prompt, inline_prompt, parse_prompt, read_prompt

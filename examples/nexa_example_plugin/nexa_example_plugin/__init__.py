@@ -1,4 +1,4 @@
-"""A check, a metric and a reviewer, handed over as specs; their code is imported when one is built."""
+"""A check, a metric and a reviewer, handed over as specs; building one imports its code."""
 
 from importlib import import_module
 from typing import Any

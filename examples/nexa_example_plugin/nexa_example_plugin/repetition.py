@@ -6,7 +6,7 @@ from nexa_core import Evidence, Opinion, Row
 
 
 class RepetitionReviewer:
-    """Vetoes when two sample rows have the same text, and cites them; it never proposes a change."""
+    """Vetoes when two sample rows have the same text, and cites them; never proposes a change."""
 
     async def review(self, evidence: Evidence) -> Opinion:
         if evidence.failing:

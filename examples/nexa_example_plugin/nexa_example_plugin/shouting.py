@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Options(BaseModel):
-    """`limit` is the share of letters that may be capitals; nexa fills `field` with the answer's column."""
+    """`limit` is the share of letters that may be capitals; nexa fills `field` with the answer."""
 
     model_config = ConfigDict(extra="forbid")
 

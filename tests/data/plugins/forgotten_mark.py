@@ -1,0 +1,5 @@
+"""A plugin that forgot @hookimpl."""
+
+
+def register_checks() -> list[object]:
+    return []
