@@ -48,7 +48,7 @@ class EventLog:
 
     @classmethod
     def open(cls, run_folder: Path) -> EventLog:
-        """Open the log for appending, cut a torn last line and go on numbering.
+        """Open the log and go on numbering; the first event cuts a torn last line.
 
         Raises:
             StoreError: the log cannot be opened.
@@ -56,7 +56,6 @@ class EventLog:
         path = run_folder / EVENTS
         with disk_errors(path, StoreError):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            cut_torn_line(fd)
         records = read_events(run_folder).records
         return cls(path, fd, max((record.get("seq", 0) for record in records), default=0))
 

@@ -30,7 +30,10 @@ class Segment:
         number = max(list_segments(folder, unit), default=0) + 1
         path = folder / f"{unit}.{number}.journal"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        segment = cls(path, os.open(path, flags, 0o600))
+        try:
+            segment = cls(path, os.open(path, flags, 0o600))
+        except FileExistsError:  # another one took the number in this instant
+            return cls.create(folder, unit, data)
         try:
             if data:
                 segment.write(data)

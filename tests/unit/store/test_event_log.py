@@ -53,7 +53,7 @@ def test_a_reader_gets_each_event_once(tmp_path: Path) -> None:
     assert read_events(tmp_path, second.offset).records == []
 
 
-def test_a_torn_event_is_cut_when_the_log_opens(tmp_path: Path) -> None:
+def test_a_torn_event_is_cut_before_the_next(tmp_path: Path) -> None:
     """A half-written line of a dead process does not spoil the next event."""
     write(tmp_path, STARTED, COMMITTED)
     cut_file(tmp_path / "events.jsonl", -9)

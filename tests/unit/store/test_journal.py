@@ -1,8 +1,12 @@
 """The journal of a paid unit: what was handed to it is there, whatever becomes of the disk."""
 
 import asyncio
+import shutil
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,6 +60,15 @@ def test_the_first_reply_wins(tmp_path: Path) -> None:
     assert found.segments == 2
     assert found.replies["a"]["text"] == "first"
     assert [frame["text"] for frame in found.duplicates] == ["second"]
+
+
+def test_a_reply_that_moved_between_segments_is_one(tmp_path: Path) -> None:
+    """Frames that a failing disk left in two segments were paid once, and count once."""
+    journal = Journal.open(tmp_path, UNIT)
+    ask(journal, "a")
+    journal.close()
+    shutil.copy(tmp_path / "00000.1.journal", tmp_path / "00000.2.journal")
+    assert read_journal(tmp_path, UNIT).duplicates == []
 
 
 def test_a_dead_tail_is_cut_and_the_next_process_goes_on(tmp_path: Path) -> None:
@@ -152,6 +165,41 @@ def test_a_full_disk_loses_no_reply(tmp_path: Path) -> None:
     assert (set(found.replies), found.duplicates) == ({"a", "b", "c"}, [])
 
 
+FILL = """
+import subprocess, sys
+from pathlib import Path
+from nexa_core.errors import DiskFullError
+from nexa_core.store.journal import Journal, read_journal
+folder = Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], check=True)
+journal, asked = Journal.open(folder, "unit"), []
+try:
+    for number in range(10_000):
+        journal.intend(str(number))
+        asked.append(number)
+        if number >= 50:
+            journal.reply(str(number - 50), text="x" * 2000)
+except DiskFullError:
+    for number in asked[-50:]:
+        journal.reply(str(number), text="x" * 2000)
+try:
+    journal.close()
+except DiskFullError:
+    replies = read_journal(folder, "unit").replies
+    print(sorted(map(int, replies)) == asked, len(asked) > 1500)
+"""
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs a file system of its own")
+def test_the_last_replies_land_on_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    """On a small file system filled to the last byte, the ballast takes what is in flight."""
+    command = ["unshare", "-Urm", sys.executable, "-c", FILL, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip("no right to mount a file system")
+    assert done.stdout == "True True\n", done.stderr
+
+
 def test_a_disk_without_any_room_keeps_replies_in_memory(tmp_path: Path) -> None:
     """Where no segment can be written `reply` raises, and `close` lands what it kept."""
     journal = Journal.open(tmp_path, UNIT)
@@ -164,6 +212,7 @@ def test_a_disk_without_any_room_keeps_replies_in_memory(tmp_path: Path) -> None
         journal.close()
     found = read_journal(tmp_path, UNIT)
     assert (set(found.replies), found.duplicates) == ({"a", "b", "c"}, [])
+    assert found.segments == 2
 
 
 def test_a_failed_sync_moves_to_another_file(tmp_path: Path) -> None:
@@ -204,14 +253,15 @@ def test_no_room_is_found_before_anything_is_paid(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_processes_never_share_a_segment(tmp_path: Path) -> None:
-    """Every opening writes to a file of its own."""
-    first, second = Journal.open(tmp_path, UNIT), Journal.open(tmp_path, UNIT)
-    first.reply("a")
-    second.reply("b")
-    first.close()
-    second.close()
-    assert {p.name for p in tmp_path.iterdir()} == {"00000.1.journal", "00000.2.journal"}
+def test_two_writers_never_share_a_segment(tmp_path: Path) -> None:
+    """Every opening writes to a file of its own, also in one and the same instant."""
+    with ThreadPoolExecutor(8) as pool:
+        journals = list(pool.map(lambda _: Journal.open(tmp_path, UNIT), range(40)))
+    for number, journal in enumerate(journals):
+        journal.reply(str(number))
+        journal.close()
+    assert list(list_segments(tmp_path, UNIT)) == list(range(1, 41))
+    assert len(read_journal(tmp_path, UNIT).replies) == 40
 
 
 def test_a_closed_journal_takes_nothing(tmp_path: Path) -> None:

@@ -53,6 +53,16 @@ def test_an_altered_shard_is_named(tmp_path: Path) -> None:
             read_shard(path, sha256)
 
 
+def test_the_manifest_knows_every_byte(tmp_path: Path) -> None:
+    """A change that Parquet itself cannot see is found with the manifest's hash."""
+    entry = commit(tmp_path)
+    path = tmp_path / "00000.parquet"
+    path.write_bytes(path.read_bytes().replace(b"parquet-cpp", b"parquet-cqq"))
+    assert read_shard(path).equals(ROWS)
+    with pytest.raises(ManifestError, match="SHA-256"):
+        read_shard(path, entry.files[path.name])
+
+
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     """A file that somebody deleted is an error of the store, not a traceback."""
     with pytest.raises(ManifestError, match="missing"):
