@@ -10,7 +10,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from nexa_core.actions import reviewing, running
-from nexa_core.errors import RunLockedError, SourceError, StepError, TooManyFailuresError, UsageError
+from nexa_core.errors import (
+    RunLockedError,
+    SourceError,
+    StepError,
+    TooManyFailuresError,
+    UsageError,
+)
 from nexa_core.store.lock import RunLock
 from nexa_core.store.manifest import read_manifest
 from nexa_core.workspace import Workspace
