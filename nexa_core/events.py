@@ -23,6 +23,7 @@ __all__ = [
     "SettingChanged",
     "ShardCommitted",
     "ShardProgressed",
+    "StopRequested",
     "TrainingProgressed",
     "WarningRaised",
 ]
@@ -140,6 +141,13 @@ class TrainingProgressed(Event):
 @dataclass(frozen=True, slots=True)
 class WarningRaised(Event):
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested(Event):
+    """Somebody asked the run to stop; what is under way is brought to a safe end first."""
+
+    signal: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,112 @@
+"""`nexa gate` and `nexa accept`: what was decided and why, and what another rule would decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nexa_core.cli import output
+from nexa_core.cli.campaigns import with_sets
+from nexa_core.cli.session import Command, Group, Session, pass_session
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@click.group(cls=Group)
+def gate() -> None:
+    """Show or replay what the gate decided."""
+
+
+@gate.command(cls=Command)
+@click.argument("run", default="latest")
+@pass_session
+def show(session: Session, run: str) -> None:
+    """Show every decision of a run's gate, with its evidence and the reviewers' reasons."""
+    from nexa_core.actions.reviewing import gate_show
+
+    output.answer(session.as_json, gate_show(run, session.workspace), _show_records)
+
+
+@gate.command(cls=Command)
+@click.argument("run", default="latest")
+@pass_session
+def replay(session: Session, run: str) -> int:
+    """Compute every decision again from its record, and compare.
+
+    Exit code 1 when one differs from what was recorded.
+    """
+    from nexa_core.actions.reviewing import gate_replay
+
+    result = gate_replay(run, session.workspace)
+    output.answer(session.as_json, result, _show_replay)
+    return 1 if result["differences"] else 0
+
+
+@click.command(cls=Command)
+@click.argument("run", default="latest")
+@with_sets
+@pass_session
+def accept(session: Session, run: str, sets: Sequence[str]) -> None:
+    """Decide again which rows are accepted, with no call.
+
+    Reads the stored scores, changes nothing, and says what the other rule would newly need.
+    Example: nexa accept latest --set accept.min_score=0.75
+    """
+    from nexa_core.actions.reviewing import reaccept
+
+    output.answer(session.as_json, reaccept(run, sets, session.workspace), _show_accepted)
+
+
+def _show_records(records: Sequence[Mapping[str, Any]]) -> RenderableType:
+    from nexa_core.cli import look
+    from nexa_core.cli.trail import show_changes, show_checks
+
+    if not records:
+        return look.say("The gate has decided nothing yet.")
+    parts: list[RenderableType] = []
+    for record in records:
+        word = record["decision"]
+        opinions = [
+            look.line((f"{one.get('reviewer', '')}  ", "cyan"), one.get("reason", ""))
+            for one in record.get("opinions", [])
+        ]
+        changes = show_changes(record.get("changes") or {})
+        parts += [
+            look.line(
+                (f"Iteration {record['iteration']}  ", "bold"), (word, look.style_of(word)), f"  {record['reason']}"
+            ),
+            look.inset(look.stack(show_checks(record["checks"]), *opinions, *changes)),
+            look.blank(),
+        ]
+    return look.stack(*parts[:-1])
+
+
+def _show_replay(result: Mapping[str, Any]) -> RenderableType:
+    from nexa_core.cli import look
+
+    if not result["differences"]:
+        return look.say(f"{result['records']} decisions, every one as recorded.")
+    lines = [look.say(one if isinstance(one, str) else output.write_json(one), "red") for one in result["differences"]]
+    return look.stack(look.say(f"{len(lines)} of {result['records']} decisions differ:"), *lines)
+
+
+def _show_accepted(result: Mapping[str, Any]) -> RenderableType:
+    from nexa_core.cli import look
+    from nexa_core.cli.figures import show_count
+
+    before, after = result["rows_before"], result["rows_after"]
+    rows = [
+        (look.say(state, look.style_of(state)), show_count(before.get(state, 0)), "→", show_count(after.get(state, 0)))
+        for state in dict.fromkeys([*before, *after])
+    ]
+    reasons = [(reason, show_count(n)) for reason, n in (result.get("by_reason") or {}).items()]
+    needs = [(what, output.write_json(n)) for what, n in (result.get("would_need") or {}).items()]
+    return look.stack(
+        look.line((result["run"], "bold"), "  with the other rule, and no call:"),
+        look.inset(look.columns(rows, right=(1, 3))),
+        look.block("Rejected by", look.columns(reasons, right=(1,))) if reasons else None,
+        look.block("Would newly need", look.columns(needs)) if needs else None,
+    )

@@ -1,0 +1,155 @@
+"""A run as timestamped lines on stderr: for logs, pipes and terminals that want no colours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from nexa_core.actions.watching import Progress
+from nexa_core.cli.figures import show_count, show_number, show_span, show_usd
+
+__all__ = ["Lines"]
+
+PROGRESS_SECONDS = 5.0
+"""The least time between two lines about rows or training steps."""
+
+
+class Lines:
+    """Writes a line for each event that a reader of a log wants to see."""
+
+    def __init__(
+        self, write: Callable[[str], None] | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._write = write or _tell
+        self._clock = clock
+        self._progressed_at = float("-inf")
+
+    def start(self) -> None:
+        """Nothing is shown before the first event."""
+
+    def stop(self) -> None:
+        """Nothing is left to undo."""
+
+    def update(self, progress: Progress, record: Mapping[str, Any]) -> None:
+        """Say what an event means, if it means something to a reader."""
+        describe = _WORDS.get(record["event"])
+        if describe is None:
+            return
+        if record["event"] in _FREQUENT and not self._is_due():
+            return
+        for text in describe(progress, record):
+            at = datetime.fromtimestamp(self._clock()).strftime("%H:%M:%S")
+            self._write(f"{at}  {' '.join(text.split())}")
+
+    def _is_due(self) -> bool:
+        now = self._clock()
+        if now - self._progressed_at < PROGRESS_SECONDS:
+            return False
+        self._progressed_at = now
+        return True
+
+
+def _tell(text: str) -> None:
+    from nexa_core.cli import diagnostics
+
+    diagnostics.tell(text)
+
+
+def _started(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+    return [f"run {record['run']} started: pipeline {record['pipeline']}, seed {record['seed']}"]
+
+
+def _resumed(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+    return [f"run {record['run']} taken up again; it was {record['status']}"]
+
+
+def _setting(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+    return [f"setting {record['path']} {record['old']} → {record['new']}"]
+
+
+def _phase(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+    goal = f": {show_count(progress.goal)} rows wanted" if progress.counts_accepted else ""
+    return [f"{record['phase']} begins{goal if progress.goal else ''}"]
+
+
+def _phase_over(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+    return [f"{record['phase']} took {show_span(record['seconds'])}"]
+
+
+def _iteration(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+    planned = record["rows_planned"]
+    rows = "every row" if planned < 0 else f"{show_count(planned)} rows planned"
+    values = [f"{path} {show_number(value)}" for path, value in record["parameters"].items()]
+    return [f"iteration {record['iteration']}: {rows}{''.join(f' · {value}' for value in values)}"]
+
+
+def _rows(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+    where = progress.phase.name if progress.phase else "rows"
+    if where == "pilot" and progress.iteration is not None:
+        where = f"iteration {progress.iteration}"
+    goal = f"/{show_count(progress.goal)}" if progress.goal else ""
+    unit = "accepted" if progress.counts_accepted else "rows"
+    parts = [f"{show_count(progress.reached)}{goal} {unit}"]
+    parts += [f"{show_count(n)} {state}" for state, n in progress.rows.items() if n]
+    if progress.rate:
+        parts.append(f"{progress.rate:,.3g} rows/s")
+    if progress.cost_nano:
+        parts.append(show_usd(progress.cost_usd))
+    if progress.seconds_left:
+        parts.append(f"about {show_span(progress.seconds_left)} left")
+    return [f"{where}: {' · '.join(parts)}"]
+
+
+def _gate(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+    from nexa_core.cli.trail import describe_check
+
+    lines = [f"gate {record['decision']} after iteration {record['iteration']}: {record['reason']}"]
+    lines += [f"gate   {check['verdict']} {describe_check(check)}" for check in record["checks"]]
+    return lines
+
+
+def _changed(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+    changes = [
+        f"changed {path} {show_number(old)} → {show_number(new)}"
+        for path, (old, new) in record["changes"].items()
+    ]
+    return [*changes, f"because {record['reason']}"] if record["reason"] else changes
+
+
+def _training(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+    metrics = [f"{name} {show_number(value)}" for name, value in record["metrics"].items()]
+    return [f"train: step {record['step']}/{record['steps']}{''.join(f' · {m}' for m in metrics)}"]
+
+
+def _warning(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+    return [f"warning: {record['message']}"]
+
+
+def _stopping(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+    return ["stopping: what is under way is journaled first; a second signal ends it at once"]
+
+
+def _finished(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+    reason = f": {record['reason']}" if record["reason"] else ""
+    return [f"run {progress.run} {record['status']}{reason}"]
+
+
+_FREQUENT = {"ShardProgressed", "ShardCommitted", "TrainingProgressed"}
+_WORDS: dict[str, Callable[[Progress, Mapping[str, Any]], list[str]]] = {
+    "RunStarted": _started,
+    "RunResumed": _resumed,
+    "SettingChanged": _setting,
+    "PhaseStarted": _phase,
+    "PhaseFinished": _phase_over,
+    "IterationStarted": _iteration,
+    "ShardProgressed": _rows,
+    "ShardCommitted": _rows,
+    "GateDecided": _gate,
+    "ParametersChanged": _changed,
+    "TrainingProgressed": _training,
+    "WarningRaised": _warning,
+    "StopRequested": _stopping,
+    "RunFinished": _finished,
+}

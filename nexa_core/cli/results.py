@@ -1,0 +1,109 @@
+"""`nexa package, train, evaluate, compare, report`: what accepted rows are made into, and its worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nexa_core.cli import output
+from nexa_core.cli.campaigns import carry_out, with_sets
+from nexa_core.cli.session import Command, Session, pass_session
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@click.command(cls=Command)
+@click.argument("run", default="latest")
+@click.option("--allow-short", is_flag=True, help="Also when fewer rows were accepted than wanted.")
+@with_sets
+@pass_session
+def package(session: Session, run: str, allow_short: bool, sets: Sequence[str]) -> int:
+    """Package accepted rows as a dataset."""
+    settings = {"allow_short": True} if allow_short else {}
+    return carry_out(session, "package_only", run, sets=sets, **settings)
+
+
+@click.command(cls=Command)
+@click.argument("run", metavar="RUN|DATASET", default="latest")
+@with_sets
+@pass_session
+def train(session: Session, run: str, sets: Sequence[str]) -> int:
+    """Train on a packaged dataset."""
+    return carry_out(session, "train_only", run, sets=sets)
+
+
+@click.command(cls=Command)
+@click.argument("run", metavar="RUN|MODEL", default="latest")
+@with_sets
+@pass_session
+def evaluate(session: Session, run: str, sets: Sequence[str]) -> int:
+    """Evaluate base against tuned."""
+    return carry_out(session, "evaluate_only", run, sets=sets)
+
+
+@click.command(cls=Command)
+@click.argument("a", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("b", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.option("--a-field", metavar="COLUMN", help="The column of A that says whether it was right.")
+@click.option("--b-field", metavar="COLUMN", help="The same of B; of the same file when B is not given.")
+@click.option("--on", metavar="COLUMN", help="The column that pairs items; `id` when not given.")
+@click.option("--field", metavar="COLUMN", help="For both at once; `correct` when not given.")
+@pass_session
+def compare(
+    session: Session,
+    a: Path,
+    b: Path | None,
+    a_field: str | None,
+    b_field: str | None,
+    on: str | None,
+    field: str | None,
+) -> None:
+    """Compare two sets of predictions, paired.
+
+    A and B are JSONL or Parquet files with an id and a column that says whether the prediction is
+    right. McNemar's test, exact and mid-p, and an interval of the difference B − A.
+    """
+    from nexa_core.actions.reporting import compare as compare_predictions
+
+    asked = {"a_field": a_field, "b_field": b_field, "on": on, "field": field}
+    given = {name: value for name, value in asked.items() if value is not None}
+    output.answer(session.as_json, compare_predictions(a, b, **given), show_comparison)
+
+
+@click.command(cls=Command)
+@click.argument("run", default="latest")
+@pass_session
+def report(session: Session, run: str) -> None:
+    """Write a run's report and say where it is.
+
+    One HTML file that opens from disk.
+    """
+    from nexa_core.actions.reporting import report as write
+
+    output.answer(session.as_json, write(run, session.workspace), lambda made: str(made["report"]))
+
+
+def show_comparison(result: Mapping[str, Any]) -> RenderableType:
+    """The 2 × 2 table of a paired comparison, and what it proves."""
+    from nexa_core.cli import look
+    from nexa_core.cli.figures import show_count, show_share
+
+    b, c, n = result["b"], result["c"], result["n"]
+    right_a, right_b = result["both"] + b, result["both"] + c
+    rows = [
+        ("A right", f"{show_count(right_a)}/{show_count(n)}", show_share(right_a / n) if n else "–"),
+        ("B right", f"{show_count(right_b)}/{show_count(n)}", show_share(right_b / n) if n else "–"),
+        ("right in A only", show_count(b), ""),
+        ("right in B only", show_count(c), ""),
+    ]
+    interval = f"{100 * result['delta_low']:+.1f} … {100 * result['delta_high']:+.1f}"
+    return look.stack(
+        look.columns(rows, right=(1, 2)),
+        look.blank(),
+        look.line("B − A  ", (f"{100 * result['delta']:+.1f} points", "bold"), f"  ({interval})"),
+        look.line(f"McNemar  exact p {result['p_exact']:.3g}   mid-p {result['p_midp']:.3g}"),
+    )

@@ -1,0 +1,116 @@
+"""How a run ended: its decisions, rows, results, where everything lies, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import RenderableType
+
+from nexa_core.cli import look
+from nexa_core.cli.figures import show_count, show_number, show_share, show_span, show_usd
+from nexa_core.cli.trail import show_decisions
+
+__all__ = ["next_command", "show_outcome"]
+
+_ENDINGS = {
+    "done": "is done",
+    "stopped": "was stopped by its gate",
+    "short": "came short",
+    "waiting": "waits for a person or a machine",
+    "budget": "has used up its budget",
+    "interrupted": "was interrupted",
+    "failed": "failed",
+}
+
+
+def show_outcome(outcome: Mapping[str, Any]) -> RenderableType:
+    """The object that `--json` prints, for a person."""
+    iterations = [{**one, "iteration": one["n"]} for one in outcome.get("iterations", [])]
+    return look.stack(
+        _head(outcome),
+        look.say(outcome["reason"]) if outcome.get("reason") and outcome["status"] != "done" else None,
+        show_decisions(iterations) if iterations else None,
+        look.blank(),
+        look.columns(_facts(outcome)),
+        look.blank(),
+        look.line(("Next  ", "dim"), (next_command(outcome), "bold")),
+    )
+
+
+def next_command(outcome: Mapping[str, Any]) -> str:
+    """What a person would most likely type now."""
+    run, status = outcome["run"], outcome["status"]
+    if status in ("stopped", "waiting"):
+        return f"nexa gate show {run}"
+    if status == "short":
+        return f"nexa package {run} --allow-short"
+    if status == "budget":
+        return f"nexa resume {run} --set budget.usd=…"
+    if status in ("interrupted", "failed"):
+        return f"nexa resume {run}"
+    phases = outcome.get("phases", {})
+    if "evaluate" in phases or "train" in phases:
+        return f"nexa report {run}"
+    if list(phases) == ["pilot"] and not outcome.get("dataset"):
+        return f"nexa query 'select * from rows limit 5' --run {run}"
+    return f"nexa status {run}"
+
+
+def _head(outcome: Mapping[str, Any]) -> RenderableType:
+    status = outcome["status"]
+    spans = [f"{name} {show_span(seconds)}" for name, seconds in outcome.get("phases", {}).items()]
+    return look.line(
+        (outcome["run"], "bold"),
+        " ",
+        (_ENDINGS.get(status, status), look.style_of(status)),
+        (f"  {show_span(outcome['wall_s'])}", ""),
+        (f"  {' · '.join(spans)}", "dim"),
+    )
+
+
+def _facts(outcome: Mapping[str, Any]) -> list[tuple[object, object]]:
+    """Name and value of everything there is to say, in the order of the work."""
+    facts: list[tuple[str, object]] = [("rows", _counts(outcome.get("rows", {})))]
+    facts.append(("calls", _counts(outcome.get("calls", {}), every=True)))
+    cost, accepted = outcome.get("cost_usd", 0.0), outcome.get("rows", {}).get("accepted", 0)
+    if cost:
+        each = f" · {show_usd(cost / accepted)} per accepted row" if accepted else ""
+        facts.append(("cost", f"{show_usd(cost)}{each}"))
+    if training := outcome.get("training"):
+        facts.append(("training", _training(training)))
+    if evaluation := outcome.get("evaluation"):
+        facts += [("evaluation", text) for text in _evaluation(evaluation)]
+    places = {"dataset": outcome.get("dataset"), "report": outcome.get("report")}
+    places["adapter"] = (outcome.get("training") or {}).get("adapter")
+    facts += [(name, str(path)) for name, path in places.items() if path]
+    return [(look.say(name, "dim"), value) for name, value in facts]
+
+
+def _counts(counts: Mapping[str, int], every: bool = False) -> str:
+    return " · ".join(f"{show_count(n)} {name}" for name, n in counts.items() if n or every)
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    named = {name: training[name] for name in ("loss", "steps", "rows") if name in training}
+    return " · ".join(f"{name} {show_number(value)}" for name, value in named.items())
+
+
+def _evaluation(evaluation: Mapping[str, Any]) -> list[str]:
+    """The arms, then base against tuned."""
+    n = evaluation.get("n")
+    arms = [
+        f"{name} {show_share(value)}" for name, value in evaluation.items() if _is_accuracy(name, value)
+    ]
+    lines = [f"{' → '.join(arms)}{f' of {show_count(n)} items' if n else ''}"]
+    if "p_midp" in evaluation:
+        low, high = evaluation["delta_low"], evaluation["delta_high"]
+        lines.append(
+            f"{100 * low:+.1f} … {100 * high:+.1f} points · mid-p {evaluation['p_midp']:.2g}"
+            f" · {evaluation['b']} right before only, {evaluation['c']} after only"
+        )
+    return lines
+
+
+def _is_accuracy(name: str, value: object) -> bool:
+    return isinstance(value, float) and name.replace("_", "-") in ("base", "base-few-shot", "tuned")
