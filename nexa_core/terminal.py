@@ -8,7 +8,8 @@ __all__ = ["safe_text"]
 
 _STRING_END = r"(?:\x07|\x1b\\|\x9c|(?=\n)|\Z)"
 _SEQUENCES = re.compile(
-    r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*" + _STRING_END  # OSC, DCS, SOS, PM, APC
+    r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*"
+    + _STRING_END  # OSC, DCS, SOS, PM, APC
     + r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI
     + r"|\x1b[ -/]*[0-~]?"  # every other escape
     + r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # C0 but tab and newline, DEL, C1

@@ -48,5 +48,7 @@ def _ask(url: str) -> Endpoint:
     except TimeoutError:
         return Endpoint(url, error=f"no answer within {PATIENCE_SECONDS:g} s")
     except (OSError, http.client.HTTPException, ValueError) as cause:
-        return Endpoint(url, error=f"cannot be reached: {getattr(cause, 'strerror', None) or cause}")
+        return Endpoint(
+            url, error=f"cannot be reached: {getattr(cause, 'strerror', None) or cause}"
+        )
     return Endpoint(url, time.perf_counter() - started)

@@ -136,7 +136,9 @@ def _decisions(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for record in records:
         if record["event"] == "GateDecided":
             kept = ("iteration", "decision", "reason", "checks", "review")
-            found.append({key: record.get(key) for key in kept} | {"changes": {}, "changed_for": ""})
+            found.append(
+                {key: record.get(key) for key in kept} | {"changes": {}, "changed_for": ""}
+            )
         elif record["event"] == "ParametersChanged" and found:
             found[-1] |= {"changes": record["changes"], "changed_for": record["reason"]}
     return found
@@ -177,5 +179,3 @@ def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
         for key, number in each.items():
             total[key] = total.get(key, 0) + number
     return total
-
-

@@ -19,11 +19,14 @@ __all__ = ["VIEWS", "query_runs"]
 
 VIEWS = ("rows", "calls", "scores", "events")
 _READS = ("SELECT", "EXPLAIN")
+_ZONED = "TIMESTAMP WITH TIME ZONE"
 
 _EMPTY = {
     "rows": "run VARCHAR, unit VARCHAR, id VARCHAR, source_id VARCHAR, state VARCHAR, reason VARCHAR",
     "calls": "run VARCHAR, unit VARCHAR, call_id VARCHAR, row_id VARCHAR, step VARCHAR, role VARCHAR",
 }
+# Names and paths below come from run folders and are quoted as literals by `_quote`.
+# ruff: noqa: S608
 _UNIT = r"'([^/\\]+)[/\\](iterations[/\\][0-9]+|scale)[/\\]shards[/\\]'"
 
 
@@ -31,27 +34,22 @@ def query_runs(sql: str, run: str, workspace: Workspace) -> dict[str, Any]:
     """The columns, types and rows of one SELECT over a run, `latest`, or `all` runs of a workspace.
 
     Views: `rows` and `calls` as stored, with `run` and `unit` before; `scores` has run, unit, row_id,
-    state, name, value; `events` has run, seq, at, event, data (JSON). Only committed shards are seen.
+    state, name, value; `events` has run, seq, logged_at, event, data (JSON). Only committed shards are seen.
 
     Raises:
         UsageError: It is no single SELECT, or DuckDB refuses it.
     """
     import duckdb
 
-    runs = list_runs(workspace.artifacts_path) if run == "all" else [
-        open_run(workspace.artifacts_path, run)
-    ]
+    runs = (
+        list_runs(workspace.artifacts_path)
+        if run == "all"
+        else [open_run(workspace.artifacts_path, run)]
+    )
     connection = duckdb.connect(":memory:")
     try:
         _make_views(connection, runs)
-        statement = _read_statement(connection, sql)
-        found = connection.execute(statement)
-        described = found.description or []
-        return {
-            "columns": [str(column[0]) for column in described],
-            "types": [str(column[1]) for column in described],
-            "rows": [list(row) for row in found.fetchall()],
-        }
+        return _fetch(connection, _read_statement(connection, sql))
     except duckdb.Error as cause:
         raise UsageError(f"The query does not work: {_first_lines(cause)}", _FIX) from cause
     finally:
@@ -61,13 +59,32 @@ def query_runs(sql: str, run: str, workspace: Workspace) -> dict[str, Any]:
 _FIX = f"Views are {', '.join(VIEWS)}; `describe rows` lists columns."
 
 
-def _read_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
+def _fetch(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
+    found = connection.execute(query)
+    described = [(str(column[0]), str(column[1])) for column in found.description or []]
+    zoned = [name for name, kind in described if kind == _ZONED]
+    if zoned:
+        # DuckDB hands zoned times to Python through pytz; UTC without the zone needs nothing.
+        names = ['"' + name.replace('"', '""') + '"' for name in zoned]
+        casts = ", ".join(f"make_timestamp(epoch_us({name})) AS {name}" for name in names)
+        found = connection.execute(f"SELECT * REPLACE ({casts}) FROM ({query})")
+    return {
+        "columns": [name for name, _ in described],
+        "types": [kind for _, kind in described],
+        "rows": [list(row) for row in found.fetchall()],
+    }
+
+
+def _read_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """The one SELECT in what was typed, without a semicolon."""
     statements = connection.extract_statements(sql)
     kinds = [statement.type.name for statement in statements]
     if len(statements) != 1 or kinds[0] not in _READS:
         what = " and ".join(kinds) or "nothing"
-        raise UsageError(f"'{sql}' is no single SELECT, but {what}.", "Runs are read here, never changed.")
-    return statements[0]
+        raise UsageError(
+            f"'{sql}' is no single SELECT, but {what}.", "Runs are read here, never changed."
+        )
+    return str(statements[0].query).strip().rstrip(";")
 
 
 def _make_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:
@@ -135,14 +152,14 @@ def _make_scores(connection: duckdb.DuckDBPyConnection) -> None:
 def _make_events(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
     if not files:
         connection.execute(
-            "CREATE TABLE events (run VARCHAR, seq BIGINT, at TIMESTAMPTZ, event VARCHAR, data JSON)"
+            "CREATE TABLE events (run VARCHAR, seq BIGINT, logged_at TIMESTAMP, event VARCHAR, data JSON)"
         )
         return
     listed = ", ".join(map(_quote, files))
     folder = r"'([^/\\]+)[/\\]events.jsonl$'"
     connection.execute(
         f"CREATE VIEW events AS SELECT regexp_extract(filename, {folder}, 1) AS run, "
-        "CAST(json->>'seq' AS BIGINT) AS seq, CAST(json->>'at' AS TIMESTAMPTZ) AS at, "
+        "CAST(json->>'seq' AS BIGINT) AS seq, CAST(json->>'at' AS TIMESTAMP) AS logged_at, "
         "json->>'event' AS event, json AS data "
         f"FROM read_ndjson_objects([{listed}], ignore_errors = true, filename = true) "
         "WHERE json IS NOT NULL"

@@ -26,7 +26,10 @@ def pipeline_schema() -> dict[str, Any]:
     _loosen_train(kinds["Train"])
     _loosen_stop(kinds["Sampling"])
     schema["properties"]["fail_over"] = {
-        "anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string", "pattern": "%$"}]
+        "anyOf": [
+            {"type": "number", "minimum": 0, "maximum": 1},
+            {"type": "string", "pattern": "%$"},
+        ]
     }
     return {"$schema": _DIALECT, **schema, "title": "nexa pipeline"}
 
@@ -34,7 +37,9 @@ def pipeline_schema() -> dict[str, Any]:
 def _step_schema(kinds: dict[str, Any]) -> dict[str, Any]:
     """A step is a mapping with its kind as the only key."""
     options = [_one_key(kind, {"$ref": f"#/$defs/{name}"}) for kind, name in _STEPS.items()]
-    use = {"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}]}
+    use = {
+        "anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}]
+    }
     check = {"anyOf": [*use["anyOf"], {"type": "array", "items": use, "minItems": 1}]}
     for unused in ("CheckStep", "CheckUse"):
         kinds.pop(unused, None)
@@ -76,11 +81,18 @@ def gate_schema() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "gate": {"type": "string", "description": "The gate's name: that of its file."},
-            "extends": {"type": "string", "description": "A gate whose rules this one begins with."},
+            "extends": {
+                "type": "string",
+                "description": "A gate whose rules this one begins with.",
+            },
             "description": {"type": "string"},
             "confidence": {**share, "description": "For the whole campaign; 0.95 when not given."},
             "hard": {"type": "array", "items": _rule_schema(), "description": "Rules that decide."},
-            "soft": {"type": "array", "items": _rule_schema(), "description": "Rules that are reported."},
+            "soft": {
+                "type": "array",
+                "items": _rule_schema(),
+                "description": "Rules that are reported.",
+            },
             "extend": {
                 "type": "object",
                 "properties": {"max_rows": {"type": "integer", "minimum": 0}},
@@ -107,4 +119,6 @@ def _rule_schema() -> dict[str, Any]:
 
 
 def _use_schema() -> dict[str, Any]:
-    return {"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}]}
+    return {
+        "anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}]
+    }

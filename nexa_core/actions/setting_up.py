@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import platform
-import shutil
-import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from nexa_core.actions.endpoints import Endpoint, ask_endpoints
+from nexa_core.actions.machine import Finding, examine_command, examine_machine
 from nexa_core.errors import NexaError
 from nexa_core.plugins import Plugins, write_install_line
 from nexa_core.shipped import scaffold
@@ -22,8 +20,6 @@ from nexa_core.workspace import Workspace
 
 __all__ = ["Finding", "examine", "init"]
 
-LEAST_MEMORY_BYTES = 4e9
-LEAST_FREE_BYTES = 2e9
 KNOWN_KEYS = (
     "ANTHROPIC_API_KEY",
     "GEMINI_API_KEY",
@@ -31,24 +27,6 @@ KNOWN_KEYS = (
     "OPENAI_API_KEY",
     "OPENROUTER_API_KEY",
 )
-
-Level = Literal["ok", "missing", "problem"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. `missing` costs something optional, `problem` stops something wanted here."""
-
-    topic: str
-    name: str
-    level: Level
-    detail: str
-    enables: str = ""
-    fix: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """The finding as `--json` prints it."""
-        return asdict(self)
 
 
 def init(target: Path) -> dict[str, Any]:
@@ -65,13 +43,13 @@ def examine(workspace: Workspace, plugins: Plugins) -> list[Finding]:
     """Everything `nexa doctor` looks at, in its order. No key's value is ever read out."""
     pipelines = list(_read_pipelines(workspace))
     return [
-        *_examine_machine(workspace),
+        *examine_machine(workspace),
         *_examine_plugins(plugins),
         *_examine_extras(plugins),
         *_examine_keys(workspace, pipelines),
         *(finding for one in pipelines if (finding := one.finding)),
         *_examine_endpoints(pipelines),
-        *_examine_command(),
+        *examine_command(),
     ]
 
 
@@ -100,57 +78,14 @@ def _read_pipelines(workspace: Workspace) -> Iterator[_Read]:
             yield _Read(path.stem, {}, str(error))
 
 
-def _examine_machine(workspace: Workspace) -> Iterator[Finding]:
-    version = platform.python_version()
-    old = sys.version_info < (3, 11)
-    yield Finding(
-        "machine", "Python", "problem" if old else "ok", version, fix="Use 3.11 or later." if old else ""
-    )
-    yield Finding("machine", "processor", "ok", f"{_count_cores()} cores, {platform.machine()}")
-    memory = _read_memory()
-    if memory:
-        little = memory < LEAST_MEMORY_BYTES
-        yield Finding(
-            "machine",
-            "memory",
-            "missing" if little else "ok",
-            f"{memory / 1e9:.1f} GB",
-            enables="training on this machine" if little else "",
-        )
-    free = shutil.disk_usage(workspace.root).free
-    scarce = free < LEAST_FREE_BYTES
-    yield Finding(
-        "machine",
-        "disk",
-        "problem" if scarce else "ok",
-        f"{free / 1e9:.1f} GB free in {workspace.root}",
-        fix="Free some space, or use --workspace on another disk." if scarce else "",
-    )
-    yield _examine_gpu()
-    marked = workspace.marked
-    yield Finding(
-        "machine",
-        "workspace",
-        "ok" if marked else "missing",
-        str(workspace.root) if marked else f"{workspace.root} has no nexa.toml",
-        enables="" if marked else "files and plugins of your own",
-        fix="" if marked else "nexa init",
-    )
-
-
-def _examine_gpu() -> Finding:
-    from nexa_core.engine.environment import describe_gpu
-
-    gpu = describe_gpu()
-    if gpu:
-        return Finding("machine", "GPU", "ok", gpu)
-    return Finding("machine", "GPU", "missing", "none", "training models beyond a few million parameters")
-
-
 def _examine_plugins(plugins: Plugins) -> Iterator[Finding]:
     for warning in plugins.warnings:
         yield Finding(
-            "plugins", "plugin", "problem", warning, fix="Repair or uninstall it: nexa plugins list."
+            "plugins",
+            "plugin",
+            "problem",
+            warning,
+            fix="Repair or uninstall it: nexa plugins list.",
         )
 
 
@@ -163,7 +98,9 @@ def _examine_extras(plugins: Plugins) -> Iterator[Finding]:
             distribution = plugin.distribution if plugin else "nexa-core"
             for need in getattr(spec, "needs", ()):
                 modules = wanted.setdefault((distribution, need.extra), {})
-                modules.setdefault(need.module, (need, []))[1].append(f"{registry.noun} {spec.name}")
+                modules.setdefault(need.module, (need, []))[1].append(
+                    f"{registry.noun} {spec.name}"
+                )
     for (distribution, extra), modules in sorted(wanted.items()):
         yield _describe_extra(distribution, extra, list(modules.values()))
 
@@ -196,7 +133,12 @@ def _examine_keys(workspace: Workspace, pipelines: Iterable[_Read]) -> Iterator[
         elif name in asked:
             users = f"pipeline {', '.join(dict.fromkeys(asked[name]))}"
             yield Finding(
-                "keys", name, "missing", "not set", users, f"Put {name}=… into the environment or .env."
+                "keys",
+                name,
+                "missing",
+                "not set",
+                users,
+                f"Put {name}=… into the environment or .env.",
             )
 
 
@@ -213,31 +155,16 @@ def _examine_endpoints(pipelines: Iterable[_Read]) -> Iterator[Finding]:
 def _describe_endpoint(endpoint: Endpoint, users: str) -> Finding:
     if endpoint.error:
         return Finding(
-            "endpoints", endpoint.url, "missing", endpoint.error, users, "Start the server, or mend base_url."
+            "endpoints",
+            endpoint.url,
+            "missing",
+            endpoint.error,
+            users,
+            "Start the server, or mend base_url.",
         )
-    return Finding("endpoints", endpoint.url, "ok", f"answers in {endpoint.seconds * 1e3:.0f} ms", users)
-
-
-def _examine_command() -> Iterator[Finding]:
-    """Another vendor's SDK installs a command of the same name; the first on PATH wins."""
-    found = shutil.which("nexa")
-    if found is None:
-        yield Finding(
-            "command", "nexa", "missing", "not on PATH", "typing `nexa`", "python -m nexa_core does the same."
-        )
-    elif _is_ours(Path(found)):
-        yield Finding("command", "nexa", "ok", found)
-    else:
-        yield Finding(
-            "command", "nexa", "problem", f"{found} is another program", fix="Type `nexa-core` instead."
-        )
-
-
-def _is_ours(path: Path) -> bool:
-    try:
-        return b"nexa_core" in path.read_bytes()[:4096]
-    except OSError:
-        return False
+    return Finding(
+        "endpoints", endpoint.url, "ok", f"answers in {endpoint.seconds * 1e3:.0f} ms", users
+    )
 
 
 def _is_importable(module: str) -> bool:
@@ -252,23 +179,3 @@ def _version(module: str) -> str:
         return metadata.version(module)
     except metadata.PackageNotFoundError:
         return ""
-
-
-def _count_cores() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _read_memory() -> float | None:
-    """Bytes of memory: the machine's, or less where a control group limits this process."""
-    try:
-        whole = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (ValueError, OSError, AttributeError):
-        return None
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return whole
-    return min(whole, float(limit)) if limit.isdigit() else whole

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -98,9 +98,9 @@ class Progress:
     def apply(self, record: Mapping[str, Any], now: float | None = None) -> None:
         """Take in one event as JSON; `now` is its time where the record has none."""
         self.updated_at = now if now is not None else _read_time(record.get("at"))
-        handle = getattr(self, f"_on_{record['event']}", None)
+        handle = _HANDLERS.get(record["event"])
         if handle is not None:
-            handle(record)
+            handle(self, record)
 
     @property
     def cost_usd(self) -> float:
@@ -168,41 +168,41 @@ class Progress:
             rate *= self.accepted / total if total else 0.0
         return max(0.0, goal - self.reached) / rate if rate > 0 else None
 
-    def _on_RunStarted(self, record: Mapping[str, Any]) -> None:
+    def _on_run_started(self, record: Mapping[str, Any]) -> None:
         self.run, self.status = record["run"], "running"
         self.started_at = self.started_at or self.updated_at
 
-    def _on_RunResumed(self, record: Mapping[str, Any]) -> None:
+    def _on_run_resumed(self, record: Mapping[str, Any]) -> None:
         self.run, self.status, self.reason = record["run"], "running", ""
         self.work.clear()
         self._track.clear()
 
-    def _on_SettingChanged(self, record: Mapping[str, Any]) -> None:
+    def _on_setting_changed(self, record: Mapping[str, Any]) -> None:
         if record["path"] == "budget.usd":
             self.budget_usd = record["new"]
 
-    def _on_PhaseStarted(self, record: Mapping[str, Any]) -> None:
+    def _on_phase_started(self, record: Mapping[str, Any]) -> None:
         name = record["phase"]
         self.phase = self.phases[name] = Phase(name, self.updated_at)
         self._track.clear()
         self.training = {}
 
-    def _on_PhaseFinished(self, record: Mapping[str, Any]) -> None:
+    def _on_phase_finished(self, record: Mapping[str, Any]) -> None:
         if phase := self.phases.get(record["phase"]):
             phase.seconds = record["seconds"]
 
-    def _on_IterationStarted(self, record: Mapping[str, Any]) -> None:
+    def _on_iteration_started(self, record: Mapping[str, Any]) -> None:
         self.iteration, self.rows_planned = record["iteration"], record["rows_planned"]
         self.parameters = record["parameters"]
         self.work.clear()
         self._track.clear()
 
-    def _on_ShardProgressed(self, record: Mapping[str, Any]) -> None:
+    def _on_shard_progressed(self, record: Mapping[str, Any]) -> None:
         shard = self.work.setdefault(record["unit"], ShardInWork(record["rows"]))
         shard.done[record["step"]] = record["rows_done"]
         self._mark()
 
-    def _on_ShardCommitted(self, record: Mapping[str, Any]) -> None:
+    def _on_shard_committed(self, record: Mapping[str, Any]) -> None:
         unit = record["unit"]
         self.work.pop(unit, None)
         # Kept by shard: one that is done again after its file went bad counts once.
@@ -214,24 +214,24 @@ class Progress:
         self.cost_nano += record["cost_nano"]
         self._mark()
 
-    def _on_GateDecided(self, record: Mapping[str, Any]) -> None:
+    def _on_gate_decided(self, record: Mapping[str, Any]) -> None:
         self.decision = record
         self.decisions.append((record["iteration"], record["decision"]))
         self.changes, self.changed_for = {}, ""
 
-    def _on_ParametersChanged(self, record: Mapping[str, Any]) -> None:
+    def _on_parameters_changed(self, record: Mapping[str, Any]) -> None:
         self.changes, self.changed_for = record["changes"], record["reason"]
 
-    def _on_TrainingProgressed(self, record: Mapping[str, Any]) -> None:
+    def _on_training_progressed(self, record: Mapping[str, Any]) -> None:
         self.training = record
 
-    def _on_WarningRaised(self, record: Mapping[str, Any]) -> None:
+    def _on_warning_raised(self, record: Mapping[str, Any]) -> None:
         self.warnings.append(record["message"])
 
-    def _on_StopRequested(self, record: Mapping[str, Any]) -> None:
+    def _on_stop_requested(self, _record: Mapping[str, Any]) -> None:
         self.stopping = True
 
-    def _on_RunFinished(self, record: Mapping[str, Any]) -> None:
+    def _on_run_finished(self, record: Mapping[str, Any]) -> None:
         self.status, self.reason = record["status"], record["reason"]
 
     def _mark(self) -> None:
@@ -239,6 +239,24 @@ class Progress:
         self._track.append((self.updated_at, self.rows_done))
         while self._track[-1][0] - self._track[0][0] > _WINDOW_SECONDS:
             self._track.popleft()
+
+
+_HANDLERS: dict[str, Callable[[Progress, Mapping[str, Any]], None]] = {
+    "RunStarted": Progress._on_run_started,
+    "RunResumed": Progress._on_run_resumed,
+    "SettingChanged": Progress._on_setting_changed,
+    "PhaseStarted": Progress._on_phase_started,
+    "PhaseFinished": Progress._on_phase_finished,
+    "IterationStarted": Progress._on_iteration_started,
+    "ShardProgressed": Progress._on_shard_progressed,
+    "ShardCommitted": Progress._on_shard_committed,
+    "GateDecided": Progress._on_gate_decided,
+    "ParametersChanged": Progress._on_parameters_changed,
+    "TrainingProgressed": Progress._on_training_progressed,
+    "WarningRaised": Progress._on_warning_raised,
+    "StopRequested": Progress._on_stop_requested,
+    "RunFinished": Progress._on_run_finished,
+}
 
 
 def read_outline(run_folder: Path) -> Outline:

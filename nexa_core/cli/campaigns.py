@@ -30,7 +30,9 @@ def with_sets(function: Function) -> Function:
 def with_run_id(function: Function) -> Function:
     """Add --run-id to a command that makes a run."""
     return click.option(
-        "--run-id", metavar="ID", help="The run's name; an existing run with the same pipeline resumes."
+        "--run-id",
+        metavar="ID",
+        help="The run's name; an existing run with the same pipeline resumes.",
     )(function)
 
 

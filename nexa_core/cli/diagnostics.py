@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Self
 
 import click
 
@@ -56,8 +56,8 @@ class Boundary:
         self._debug = "--debug" in options
         self.exit_code = 0
 
-    def __enter__(self) -> Boundary:
-        signal.signal(signal.SIGTERM, _terminate)
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGTERM, _terminate)
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -69,6 +69,7 @@ class Boundary:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
+        signal.signal(signal.SIGTERM, self._before)
         if error is None:
             error = _flush_failure()
         if error is not None:
@@ -86,7 +87,7 @@ class Boundary:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return PIPE_CLOSED
         if isinstance(error, (click.exceptions.Abort, KeyboardInterrupt)):
-            return self._report(Interrupted())
+            return self._report(CutShortError())
         if isinstance(error, click.ClickException):
             return self._report(_translate_click(error))
         if isinstance(error, OSError) and error.errno in (*_FULL, *_REFUSED):
@@ -107,11 +108,11 @@ class Boundary:
         return error.exit_code
 
 
-class Bug(NexaError):
+class BugError(NexaError):
     """What nexa did not foresee."""
 
 
-class Interrupted(NexaError):
+class CutShortError(NexaError):
     """Ctrl-C outside a run, which has its own way to end."""
 
     exit_code = INTERRUPTED
@@ -145,7 +146,7 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
     return text
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
+def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(TERMINATED)
 
 
@@ -180,7 +181,7 @@ def _describe_bug(error: BaseException) -> NexaError:
     note = _write_note(error)
     where = f"The traceback is in {note}." if note else "Run it again with --debug for a traceback."
     problem = f"This is a bug in nexa, or in a plugin: {type(error).__name__}: {error}"
-    return Bug(problem, f"{where} A report of it helps.")
+    return BugError(problem, f"{where} A report of it helps.")
 
 
 def _write_note(error: BaseException) -> str | None:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from nexa_core.actions.watching import Progress, follow, read_outline
 from nexa_core.cli.lines import Lines
@@ -61,7 +61,7 @@ class Display:
             outline = read_outline(folder)
             self._progress = Progress(outline, budget_usd=outline.budget_usd)
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> Self:
         self._shown.start()
         return self
 

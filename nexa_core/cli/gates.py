@@ -27,7 +27,8 @@ def show(session: Session, run: str) -> None:
     """Show every decision of a run's gate, with its evidence and the reviewers' reasons."""
     from nexa_core.actions.reviewing import gate_show
 
-    output.answer(session.as_json, gate_show(run, session.workspace), _show_records)
+    records = [review.as_json() for review in gate_show(run, workspace=session.workspace)]
+    output.answer(session.as_json, records, _show_records)
 
 
 @gate.command(cls=Command)
@@ -40,7 +41,7 @@ def replay(session: Session, run: str) -> int:
     """
     from nexa_core.actions.reviewing import gate_replay
 
-    result = gate_replay(run, session.workspace)
+    result = gate_replay(run, workspace=session.workspace)
     output.answer(session.as_json, result, _show_replay)
     return 1 if result["differences"] else 0
 
@@ -57,7 +58,8 @@ def accept(session: Session, run: str, sets: Sequence[str]) -> None:
     """
     from nexa_core.actions.reviewing import reaccept
 
-    output.answer(session.as_json, reaccept(run, sets, session.workspace), _show_accepted)
+    result = reaccept(run, sets, workspace=session.workspace)
+    output.answer(session.as_json, result, _show_accepted)
 
 
 def _show_records(records: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -76,7 +78,9 @@ def _show_records(records: Sequence[Mapping[str, Any]]) -> RenderableType:
         changes = show_changes(record.get("changes") or {})
         parts += [
             look.line(
-                (f"Iteration {record['iteration']}  ", "bold"), (word, look.style_of(word)), f"  {record['reason']}"
+                (f"Iteration {record['iteration']}  ", "bold"),
+                (word, look.style_of(word)),
+                f"  {record['reason']}",
             ),
             look.inset(look.stack(show_checks(record["checks"]), *opinions, *changes)),
             look.blank(),
@@ -89,7 +93,10 @@ def _show_replay(result: Mapping[str, Any]) -> RenderableType:
 
     if not result["differences"]:
         return look.say(f"{result['records']} decisions, every one as recorded.")
-    lines = [look.say(one if isinstance(one, str) else output.write_json(one), "red") for one in result["differences"]]
+    lines = [
+        look.say(one if isinstance(one, str) else output.write_json(one), "red")
+        for one in result["differences"]
+    ]
     return look.stack(look.say(f"{len(lines)} of {result['records']} decisions differ:"), *lines)
 
 
@@ -99,7 +106,12 @@ def _show_accepted(result: Mapping[str, Any]) -> RenderableType:
 
     before, after = result["rows_before"], result["rows_after"]
     rows = [
-        (look.say(state, look.style_of(state)), show_count(before.get(state, 0)), "→", show_count(after.get(state, 0)))
+        (
+            look.say(state, look.style_of(state)),
+            show_count(before.get(state, 0)),
+            "→",
+            show_count(after.get(state, 0)),
+        )
         for state in dict.fromkeys([*before, *after])
     ]
     reasons = [(reason, show_count(n)) for reason, n in (result.get("by_reason") or {}).items()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from nexa_core.actions.watching import Progress
@@ -40,7 +40,7 @@ class Lines:
         if record["event"] in _FREQUENT and not self._is_due():
             return
         for text in describe(progress, record):
-            at = datetime.fromtimestamp(self._clock()).strftime("%H:%M:%S")
+            at = datetime.fromtimestamp(self._clock(), UTC).astimezone().strftime("%H:%M:%S")
             self._write(f"{at}  {' '.join(text.split())}")
 
     def _is_due(self) -> bool:
@@ -57,35 +57,36 @@ def _tell(text: str) -> None:
     diagnostics.tell(text)
 
 
-def _started(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+def _started(_progress: Progress, record: Mapping[str, Any]) -> list[str]:
     return [f"run {record['run']} started: pipeline {record['pipeline']}, seed {record['seed']}"]
 
 
-def _resumed(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+def _resumed(_progress: Progress, record: Mapping[str, Any]) -> list[str]:
     return [f"run {record['run']} taken up again; it was {record['status']}"]
 
 
-def _setting(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+def _setting(_progress: Progress, record: Mapping[str, Any]) -> list[str]:
     return [f"setting {record['path']} {record['old']} → {record['new']}"]
 
 
 def _phase(progress: Progress, record: Mapping[str, Any]) -> list[str]:
-    goal = f": {show_count(progress.goal)} rows wanted" if progress.counts_accepted else ""
-    return [f"{record['phase']} begins{goal if progress.goal else ''}"]
+    goal = progress.goal if progress.counts_accepted else None
+    wanted = f": {show_count(goal)} accepted rows wanted" if goal is not None else ""
+    return [f"{record['phase']} begins{wanted}"]
 
 
-def _phase_over(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+def _phase_over(_progress: Progress, record: Mapping[str, Any]) -> list[str]:
     return [f"{record['phase']} took {show_span(record['seconds'])}"]
 
 
-def _iteration(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+def _iteration(_progress: Progress, record: Mapping[str, Any]) -> list[str]:
     planned = record["rows_planned"]
     rows = "every row" if planned < 0 else f"{show_count(planned)} rows planned"
     values = [f"{path} {show_number(value)}" for path, value in record["parameters"].items()]
     return [f"iteration {record['iteration']}: {rows}{''.join(f' · {value}' for value in values)}"]
 
 
-def _rows(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+def _rows(progress: Progress, _record: Mapping[str, Any]) -> list[str]:
     where = progress.phase.name if progress.phase else "rows"
     if where == "pilot" and progress.iteration is not None:
         where = f"iteration {progress.iteration}"
@@ -102,7 +103,7 @@ def _rows(progress: Progress, record: Mapping[str, Any]) -> list[str]:
     return [f"{where}: {' · '.join(parts)}"]
 
 
-def _gate(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+def _gate(_progress: Progress, record: Mapping[str, Any]) -> list[str]:
     from nexa_core.cli.trail import describe_check
 
     lines = [f"gate {record['decision']} after iteration {record['iteration']}: {record['reason']}"]
@@ -110,7 +111,7 @@ def _gate(progress: Progress, record: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _changed(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+def _changed(_progress: Progress, record: Mapping[str, Any]) -> list[str]:
     changes = [
         f"changed {path} {show_number(old)} → {show_number(new)}"
         for path, (old, new) in record["changes"].items()
@@ -118,16 +119,16 @@ def _changed(progress: Progress, record: Mapping[str, Any]) -> list[str]:
     return [*changes, f"because {record['reason']}"] if record["reason"] else changes
 
 
-def _training(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+def _training(_progress: Progress, record: Mapping[str, Any]) -> list[str]:
     metrics = [f"{name} {show_number(value)}" for name, value in record["metrics"].items()]
     return [f"train: step {record['step']}/{record['steps']}{''.join(f' · {m}' for m in metrics)}"]
 
 
-def _warning(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+def _warning(_progress: Progress, record: Mapping[str, Any]) -> list[str]:
     return [f"warning: {record['message']}"]
 
 
-def _stopping(progress: Progress, record: Mapping[str, Any]) -> list[str]:
+def _stopping(_progress: Progress, _record: Mapping[str, Any]) -> list[str]:
     return ["stopping: what is under way is journaled first; a second signal ends it at once"]
 
 

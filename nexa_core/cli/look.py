@@ -16,7 +16,19 @@ from rich.text import Text
 from nexa_core.cli.figures import show_number
 from nexa_core.terminal import safe_text
 
-__all__ = ["blank", "block", "columns", "describe", "inset", "line", "say", "stack", "style_of", "table"]
+__all__ = [
+    "blank",
+    "block",
+    "columns",
+    "describe",
+    "inset",
+    "line",
+    "quote",
+    "say",
+    "stack",
+    "style_of",
+    "table",
+]
 
 _STYLES = {
     "PASS": "green",
@@ -85,6 +97,13 @@ def block(title: str, *parts: RenderableType | None) -> RenderableType:
 def inset(part: RenderableType) -> RenderableType:
     """Something set in by two."""
     return Padding(part, (0, 0, 0, 2))
+
+
+def quote(mark: str, text: object, style: str = "") -> RenderableType:
+    """Somebody's words behind a mark; every line of them is set in."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_row(say(mark, "dim"), say(text, style))
+    return grid
 
 
 def describe(value: Mapping[str, Any]) -> RenderableType:

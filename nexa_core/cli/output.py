@@ -41,12 +41,12 @@ def print_json(value: Any) -> None:
     _write(write_json(value) + "\n")
 
 
-def write_json(value: Any) -> str:
-    """A value as indented JSON that a terminal can show: what is not seen or steers is escaped.
+def write_json(value: Any, indent: int | None = 2) -> str:
+    """A value as JSON that a terminal can show: what is not seen or steers is escaped.
 
     Numbers that JSON has no word for (NaN, infinities) become null.
     """
-    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
     return _CONTROL_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

@@ -34,7 +34,7 @@ def list_(session: Session) -> None:
 @click.command(cls=Command)
 @click.argument("kind", type=click.Choice(["pipeline", "gate"]))
 @pass_session
-def schema(session: Session, kind: str) -> None:
+def schema(_session: Session, kind: str) -> None:
     """Print the JSON Schema of a pipeline or a gate file.
 
     Editors read it: put `# yaml-language-server: $schema=FILE` on the first line of a file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("sql")
 @click.option(
-    "--run", default="latest", show_default=True, metavar="RUN|latest|all", help="Whose rows and calls."
+    "--run",
+    default="latest",
+    show_default=True,
+    metavar="RUN|latest|all",
+    help="Whose rows and calls.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @pass_session
@@ -51,8 +56,12 @@ def _show(found: Mapping[str, Any]) -> RenderableType:
 def _cell(value: object) -> str:
     if value is None:
         return "–"
-    return output.write_json(value) if isinstance(value, (dict, list)) else str(value)
+    return output.write_json(value, indent=None) if isinstance(value, (dict, list)) else str(value)
 
 
 def _is_number(kind: str) -> bool:
-    return any(word in kind.upper() for word in ("INT", "DOUBLE", "FLOAT", "DECIMAL"))
+    """Whether DuckDB's name of a type is that of a number; not of a list or a struct of them."""
+    return (
+        re.fullmatch(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|DECIMAL\([^)]*\)", kind)
+        is not None
+    )

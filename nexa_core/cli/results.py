@@ -49,7 +49,9 @@ def evaluate(session: Session, run: str, sets: Sequence[str]) -> int:
 @click.argument("a", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("b", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 @click.option("--a-field", metavar="COLUMN", help="The column of A that says whether it was right.")
-@click.option("--b-field", metavar="COLUMN", help="The same of B; of the same file when B is not given.")
+@click.option(
+    "--b-field", metavar="COLUMN", help="The same of B; of the same file when B is not given."
+)
 @click.option("--on", metavar="COLUMN", help="The column that pairs items; `id` when not given.")
 @click.option("--field", metavar="COLUMN", help="For both at once; `correct` when not given.")
 @pass_session
@@ -95,8 +97,16 @@ def show_comparison(result: Mapping[str, Any]) -> RenderableType:
     b, c, n = result["b"], result["c"], result["n"]
     right_a, right_b = result["both"] + b, result["both"] + c
     rows = [
-        ("A right", f"{show_count(right_a)}/{show_count(n)}", show_share(right_a / n) if n else "–"),
-        ("B right", f"{show_count(right_b)}/{show_count(n)}", show_share(right_b / n) if n else "–"),
+        (
+            "A right",
+            f"{show_count(right_a)}/{show_count(n)}",
+            show_share(right_a / n) if n else "–",
+        ),
+        (
+            "B right",
+            f"{show_count(right_b)}/{show_count(n)}",
+            show_share(right_b / n) if n else "–",
+        ),
         ("right in A only", show_count(b), ""),
         ("right in B only", show_count(c), ""),
     ]

@@ -34,7 +34,6 @@ class Screen:
             stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=False
         )
         self._progress = Progress()
-        self._begun_at = time.time()
         self._live = Live(
             console=self._console,
             get_renderable=self._draw,
@@ -59,16 +58,20 @@ class Screen:
 
     def _draw(self) -> RenderableType:
         size = self._console.size
-        return draw(self._progress, time.time(), min(size.width, WIDTH), size.height, self._begun_at)
+        return draw(self._progress, time.time(), min(size.width, WIDTH), size.height)
 
 
-def draw(
-    progress: Progress, now: float, width: int = 80, height: int = 24, begun_at: float | None = None
-) -> RenderableType:
+def draw(progress: Progress, now: float, width: int = 80, height: int = 24) -> RenderableType:
     """The screen of one moment; at most `height` - 2 lines."""
     if not progress.run:
         return look.line((_spin(now), "cyan"), "  starting …")
-    head = [look.blank(), _title(progress, now, width), look.blank(), _rail(progress, now), look.blank()]
+    head = [
+        look.blank(),
+        _title(progress, now, width),
+        look.blank(),
+        _rail(progress, now),
+        look.blank(),
+    ]
     middle = [*_work(progress, width), *_money(progress)]
     room = height - 2 - len(head) - len(middle)
     return look.stack(*head, *middle, *_gate(progress, room, width), *_notes(progress))
@@ -156,8 +159,16 @@ def _parameters(progress: Progress) -> list[RenderableType]:
         return []
     parts: list[object] = [" "]
     for path, value in shown:
-        name = path.rpartition(".")[2] if len(_ends_of(progress.parameters)) == len(progress.parameters) else path
-        parts += [(f"{name} ", "dim"), (show_number(value), "cyan" if path in changed else ""), "   "]
+        name = (
+            path.rpartition(".")[2]
+            if len(_ends_of(progress.parameters)) == len(progress.parameters)
+            else path
+        )
+        parts += [
+            (f"{name} ", "dim"),
+            (show_number(value), "cyan" if path in changed else ""),
+            "   ",
+        ]
     return [look.line(*parts)]
 
 
@@ -168,7 +179,9 @@ def _ends_of(parameters: Mapping[str, Any]) -> set[str]:
 
 def _training(progress: Progress, width: int) -> list[RenderableType]:
     step, steps = progress.training["step"], progress.training["steps"]
-    metrics = [f"{name} {show_number(value)}" for name, value in progress.training["metrics"].items()]
+    metrics = [
+        f"{name} {show_number(value)}" for name, value in progress.training["metrics"].items()
+    ]
     left = look.line(" ", ("Training", "bold"))
     return [
         _ends(left, look.line(f"{step} / {steps}", (" steps", "dim")), width),
@@ -179,7 +192,9 @@ def _training(progress: Progress, width: int) -> list[RenderableType]:
 
 def _money(progress: Progress) -> list[RenderableType]:
     calls = [f"{show_count(progress.calls.get('asked', 0))} asked"]
-    calls += [f"{show_count(n)} {key}" for key in ("replayed", "reused") if (n := progress.calls.get(key))]
+    calls += [
+        f"{show_count(n)} {key}" for key in ("replayed", "reused") if (n := progress.calls.get(key))
+    ]
     parts: list[object] = [(f" calls {' · '.join(calls)}", "dim")]
     if progress.cost_nano or progress.budget_usd:
         limit = f" of {show_usd(progress.budget_usd)}" if progress.budget_usd else ""
@@ -214,7 +229,9 @@ def _urgency(check: Mapping[str, Any]) -> int:
 
 
 def _trail(decisions: Iterable[tuple[int, str]]) -> str:
-    return "  ".join(f"{iteration} {decision.lower()}" for iteration, decision in list(decisions)[-5:])
+    return "  ".join(
+        f"{iteration} {decision.lower()}" for iteration, decision in list(decisions)[-5:]
+    )
 
 
 def _clip(text: str, width: int, most: int = 2) -> list[str]:
@@ -256,7 +273,9 @@ def _bar(done: float, goal: int | None, width: int) -> RenderableType:
 def _ends(left: Text, right: Text, width: int) -> RenderableType:
     """Two texts at the two ends of a line."""
     row = Table.grid(padding=0)
-    row.add_column(width=width - 2 - min(right.cell_len, width // 2), no_wrap=True, overflow="ellipsis")
+    row.add_column(
+        width=width - 2 - min(right.cell_len, width // 2), no_wrap=True, overflow="ellipsis"
+    )
     row.add_column(justify="right", no_wrap=True)
     row.add_row(left, right)
     return row

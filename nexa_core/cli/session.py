@@ -43,7 +43,9 @@ class Session:
 def _shared_options() -> list[click.Option]:
     folder = click.Path(exists=True, file_okay=False, path_type=Path)
     return [
-        click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object, errors too."),
+        click.Option(
+            ["--json", "as_json"], is_flag=True, help="Print one JSON object, errors too."
+        ),
         click.Option(
             ["--workspace", "workspace_path"],
             type=folder,

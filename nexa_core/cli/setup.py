@@ -100,7 +100,9 @@ def show_findings(findings: Sequence[Finding]) -> RenderableType:
     problems = sum(finding.level == "problem" for finding in findings)
     missing = sum(finding.level == "missing" for finding in findings)
     verdict = f"{problems} problems" if problems else "Nothing is broken"
-    return look.stack(*parts, look.blank(), look.say(f"{verdict}, {missing} optional things missing."))
+    return look.stack(
+        *parts, look.blank(), look.say(f"{verdict}, {missing} optional things missing.")
+    )
 
 
 def _rows(finding: Finding) -> list[tuple[object, ...]]:

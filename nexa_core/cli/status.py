@@ -78,13 +78,23 @@ def _rows(run: Mapping[str, Any]) -> RenderableType:
     for reason, number in run["reasons"].items():
         left -= number
         share = left / total
-        rows.append((reason, look.say(f"−{number:,}", "yellow"), "", _bar(share), show_share(share)))
+        rows.append(
+            (reason, look.say(f"−{number:,}", "yellow"), "", _bar(share), show_share(share))
+        )
     surplus = run["rows"].get("surplus", 0)
     if surplus:
         rows.append((look.say("surplus", "dim"), look.say(f"−{surplus:,}", "dim"), "", "", ""))
     accepted = run["rows"].get("accepted", 0)
     number, share = show_count(accepted), accepted / total
-    rows.append((look.say("accepted", "green"), look.say(number, "green"), "", _bar(share), show_share(share)))
+    rows.append(
+        (
+            look.say("accepted", "green"),
+            look.say(number, "green"),
+            "",
+            _bar(share),
+            show_share(share),
+        )
+    )
     return look.block("Rows", look.columns(rows, right=(1, 4)))
 
 

@@ -29,7 +29,9 @@ def show_outcome(outcome: Mapping[str, Any]) -> RenderableType:
     iterations = [{**one, "iteration": one["n"]} for one in outcome.get("iterations", [])]
     return look.stack(
         _head(outcome),
-        look.say(outcome["reason"]) if outcome.get("reason") and outcome["status"] != "done" else None,
+        look.say(outcome["reason"])
+        if outcome.get("reason") and outcome["status"] != "done"
+        else None,
         show_decisions(iterations) if iterations else None,
         look.blank(),
         look.columns(_facts(outcome)),
@@ -53,7 +55,7 @@ def next_command(outcome: Mapping[str, Any]) -> str:
     if "evaluate" in phases or "train" in phases:
         return f"nexa report {run}"
     if list(phases) == ["pilot"] and not outcome.get("dataset"):
-        return f"nexa query 'select * from rows limit 5' --run {run}"
+        return f"nexa query 'from rows limit 5' --run {run}"
     return f"nexa status {run}"
 
 
@@ -100,7 +102,9 @@ def _evaluation(evaluation: Mapping[str, Any]) -> list[str]:
     """The arms, then base against tuned."""
     n = evaluation.get("n")
     arms = [
-        f"{name} {show_share(value)}" for name, value in evaluation.items() if _is_accuracy(name, value)
+        f"{name} {show_share(value)}"
+        for name, value in evaluation.items()
+        if _is_accuracy(name, value)
     ]
     lines = [f"{' → '.join(arms)}{f' of {show_count(n)} items' if n else ''}"]
     if "p_midp" in evaluation:

@@ -1,0 +1,1 @@
+"""What `nexa status` and `nexa runs` say of a run."""
