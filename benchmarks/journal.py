@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
 from nexa_core.store.content import hash_content
 from nexa_core.store.files import sync_data
 from nexa_core.store.frames import encode_frame

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pyarrow as pa
+
 from nexa_core.errors import NexaError
 from nexa_core.store.journal import Journal, read_journal
 from nexa_core.store.layout import Run

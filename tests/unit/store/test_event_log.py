@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from nexa_core.errors import DiskFullError
 from nexa_core.events import (
     GateDecided,

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from nexa_core.errors import DiskFullError, JournalError
 from nexa_core.store import segments
 from nexa_core.store.journal import Journal, read_journal

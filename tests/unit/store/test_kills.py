@@ -7,6 +7,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+
 from nexa_core.errors import DiskFullError
 from nexa_core.store.layout import Run
 from nexa_core.store.manifest import read_manifest

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from nexa_core.errors import DiskFullError, ManifestError
 from nexa_core.store.manifest import (
     ShardEntry,

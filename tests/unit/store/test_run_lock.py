@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from nexa_core.errors import RunLockedError, StoreError
 from nexa_core.store.lock import RunLock, find_owner, stop_owner
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+
 from nexa_core.errors import DiskFullError, ManifestError
 from nexa_core.store.journal import Journal
 from nexa_core.store.manifest import ShardEntry
