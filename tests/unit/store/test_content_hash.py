@@ -45,7 +45,7 @@ def blank(rows: list[dict]) -> list[dict]:
     return [row | {"provenance": row["provenance"] | {"run": None}} for row in rows]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(ROW, max_size=5), st.data())
 def test_chunks_slices_and_encodings_do_not_matter(rows, data):
     """However Arrow holds the values, their hash is one."""
@@ -57,7 +57,7 @@ def test_chunks_slices_and_encodings_do_not_matter(rows, data):
     assert len({hash_content(t) for t in (table, before, encoded, shuffled, chunked)}) == 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(ROW, max_size=3), st.lists(ROW, max_size=3))
 def test_tables_agree_exactly_when_their_values_do(some, others):
     """Two tables have one hash if and only if their rows are equal but for the run id."""

@@ -15,7 +15,7 @@ FRAMES = st.lists(st.dictionaries(TEXT, VALUES, max_size=3), max_size=4)
 SEGMENT = [{"call_id": f"c{n}", "text": "5 µm at 20 °C\n" * n} for n in range(4)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(FRAMES)
 def test_frames_come_back_as_they_went_in(frames):
     """Whatever JSON can say, line feeds and lone surrogates included, survives the journal."""
@@ -23,7 +23,7 @@ def test_frames_come_back_as_they_went_in(frames):
     assert (scan.frames, scan.torn_bytes, scan.damaged_at) == (frames, 0, None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(FRAMES, st.data())
 def test_a_cut_leaves_the_longest_whole_prefix(frames, data):
     """Cut anywhere, a segment yields exactly the frames that end before the cut, and no damage."""
