@@ -78,7 +78,7 @@ def start(
     held = HeldRows(data) if data is not None else None
     plan, source = bind(pipeline, workspace, plugins, held)
     warnings = check_plan(plan, workspace.artifacts_path)
-    record = describe_run(plan, source, workspace, command_line())
+    record = describe_run(plan, source, workspace, command_line(), phases)
     run = create_run(workspace.artifacts_path, run_id, pipeline.name, record)
     if held is not None:
         pq.write_table(held.table, run.path / STORED_SOURCE)
@@ -129,7 +129,8 @@ def resume(
     begun: list[Any] = [RunResumed(run.id, status)]
     plan, changed = _change_settings(plan, sets)
     check_plan(plan, workspace.artifacts_path)
-    return _carry_out(run, plan, source, workspace, phases or PHASES, listeners, [*begun, *changed])
+    wanted = phases or run.record["phases"]
+    return _carry_out(run, plan, source, workspace, wanted, listeners, [*begun, *changed])
 
 
 def scale_run(run: str, *, workspace: Workspace, **settings: Any) -> Outcome:

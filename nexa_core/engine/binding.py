@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nexa_core.engine.environment import describe_environment
@@ -74,7 +74,11 @@ def bind_stored(run: Run, workspace: Workspace, plugins: Plugins) -> tuple[Plan,
 
 
 def describe_run(
-    plan: Plan, source: Source | None, workspace: Workspace, command: list[str]
+    plan: Plan,
+    source: Source | None,
+    workspace: Workspace,
+    command: list[str],
+    phases: Sequence[str],
 ) -> dict[str, Any]:
     """The content of run.json: everything that decides what the run will do, and on what it runs."""
     from nexa_core import __version__
@@ -89,6 +93,7 @@ def describe_run(
         "gate_hash": plan.gate.hash if plan.gate else None,
         "seed": plan.pipeline.seed,
         "command": command,
+        "phases": list(phases),
         "source": {
             "path": settings.path if settings else STORED_SOURCE,
             "fingerprint": fingerprint(source),

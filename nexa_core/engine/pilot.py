@@ -96,7 +96,15 @@ async def _run_iteration(
 
 
 def rows_planned(context: Context) -> int:
-    """How many source rows an iteration begins with; a census takes them all."""
+    """How many source rows an iteration begins with; -1 for all of them.
+
+    With `smoke` it begins with those few, and the gate decides whether more are worth it.
+    """
+    planned, smoke = _rows_whole(context), context.plan.pipeline.pilot.smoke
+    return min(smoke, planned) if smoke is not None and planned > 0 else planned
+
+
+def _rows_whole(context: Context) -> int:
     pilot, gate = context.plan.pipeline.pilot, context.plan.gate
     if isinstance(pilot.rows, int):
         return pilot.rows
