@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from nexa_core import CheckError, State, suggest
@@ -191,9 +192,9 @@ class SafetyFlagRate:
         if pa.types.is_null(flags.type):
             return _within(_both(_gated(table), decided), pa.repeat(False, len(table)))
         marked = pc.starts_with(pc.list_flatten(flags).cast(pa.string()), self.prefix)
-        rows = pc.unique(pc.list_parent_indices(flags).filter(pc.fill_null(marked, False)))
-        found = pc.is_in(pa.array(range(len(table)), rows.type), rows)
-        return _within(_both(_gated(table), decided), found)
+        found = np.zeros(len(table), bool)
+        found[pc.list_parent_indices(flags).filter(pc.fill_null(marked, False)).to_numpy()] = True
+        return _within(_both(_gated(table), decided), pa.array(found))
 
 
 class MeanScore:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from nexa_core import UsageError
 
 from nexa_checks.columns import Column
 
@@ -41,6 +42,21 @@ def contains_any(text: Column, patterns: tuple[str, ...]) -> Column:
     for pattern in patterns[1:]:
         found = pc.or_(found, pc.match_substring_regex(text, pattern))
     return found
+
+
+def require_pattern(pattern: str, asker: str) -> None:
+    """Refuse a pattern that RE2 cannot read, before any row is paid for.
+
+    Raises:
+        UsageError: With RE2's own words.
+    """
+    try:
+        pc.match_substring_regex(pa.array([""]), pattern)
+    except pa.ArrowInvalid as cause:
+        raise UsageError(
+            f"The {asker} cannot use the pattern '{pattern}': {cause}.",
+            "Write it in RE2's syntax: no look-around, no back-references.",
+        ) from cause
 
 
 def equals(text: Column, value: str) -> Column:

@@ -17,7 +17,7 @@ from nexa_checks.columns import (
     read_told_text,
     require_option,
 )
-from nexa_checks.predicates import contains_any, equals, group_patterns, is_blank
+from nexa_checks.predicates import contains_any, equals, group_patterns, is_blank, require_pattern
 from nexa_checks.refusals import join_openings
 from nexa_checks.verdicts import explain, pass_or_fail, score_passing
 
@@ -66,7 +66,7 @@ class Runaway:
     def score(self, table: pa.Table) -> ScoreColumns:
         raw, text = self._texts(table)
         failed = as_array(self._find(raw, text))
-        seen = text if raw is None else pc.coalesce(raw, text)
+        seen = (text,) if raw is None else (raw, text)
         return _name_delimiters(failed, seen, self.delimiters, "runs on")
 
     def find(self, table: pa.Table) -> Column:
@@ -81,9 +81,9 @@ class Runaway:
         if raw is None or raw.null_count == len(raw):
             return contains_any(text, self.patterns)
         found = contains_any(raw, self.patterns)
-        return (
-            found if not raw.null_count else pc.coalesce(found, contains_any(text, self.patterns))
-        )
+        if raw.null_count:
+            found = pc.coalesce(found, contains_any(text, self.patterns))
+        return found
 
 
 class DelimiterLeakage:
@@ -98,7 +98,7 @@ class DelimiterLeakage:
     def score(self, table: pa.Table) -> ScoreColumns:
         text = read_text(table, self.field, self.asker)
         failed = as_array(contains_any(text, self.patterns))
-        return _name_delimiters(failed, text, self.delimiters, "contains")
+        return _name_delimiters(failed, (text,), self.delimiters, "contains")
 
     def find(self, table: pa.Table) -> Column:
         """Where the final text holds a delimiter; null where there is none."""
@@ -112,9 +112,8 @@ class Refusal:
         self.asker = asker
         self.field = require_option(options.field, "field", asker)
         self.pattern = join_openings(options.patterns)
-        pc.match_substring_regex(
-            pa.array([""]), self.pattern
-        )  # a broken pattern shows before the run
+        for pattern in options.patterns or ():
+            require_pattern(pattern, asker)
 
     def score(self, table: pa.Table) -> ScoreColumns:
         return pass_or_fail(self.find(table), "starts as a refusal")
@@ -127,18 +126,18 @@ class Refusal:
 def find_limited(table: pa.Table, finish_field: str | None, asker: str) -> Column | Array:
     """Where the model stopped at its token limit; null where the table does not say."""
     finish = read_told_text(table, finish_field, "_finish_reason", asker)
-    return (
-        pa.nulls(len(table), pa.bool_()) if finish is None else equals(finish, FinishReason.LENGTH)
-    )
+    if finish is None:
+        return pa.nulls(len(table), pa.bool_())
+    return equals(finish, FinishReason.LENGTH)
 
 
 def _name_delimiters(
-    failed: Array, text: Column, delimiters: Sequence[str], verb: str
+    failed: Array, columns: Sequence[Column], delimiters: Sequence[str], verb: str
 ) -> ScoreColumns:
-    """Scores whose reasons name, per failed row, the first of the delimiters it contains."""
+    """Scores whose reasons name, per failed row, the first delimiter in its first text not null."""
 
     def name(rows: pa.BooleanArray) -> Array:
-        texts = as_array(text.filter(rows))
+        texts = as_array(pc.coalesce(*(column.filter(rows) for column in columns)))
         found = [pc.match_substring_regex(texts, group_patterns([d])[0]) for d in delimiters[:-1]]
         reasons = [f"{verb} {delimiter!r}" for delimiter in delimiters]
         if not found:

@@ -25,8 +25,7 @@ def score_passing(failed: Array) -> Array:
 
 def explain(failed: Array, make: Callable[[pa.BooleanArray], Array]) -> Array:
     """Reasons for the failed rows only: `make` gets the mask and returns one text per true."""
-    rows = pc.fill_null(failed, False)
     empty = pa.nulls(len(failed), pa.string())
-    if not rows.true_count:
+    if not failed.true_count:
         return empty
-    return pc.replace_with_mask(empty, rows, make(rows).cast(pa.string()))
+    return pc.replace_with_mask(empty, failed, make(failed).cast(pa.string()))

@@ -1,0 +1,77 @@
+"""The checks on answers of real models: a raw base model's and an instruction-tuned one's."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from nexa_checks import register_checks, register_metrics
+
+DATA = (
+    Path(os.environ.get("NEXA_CORE_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    / "self_instruct"
+)
+CHECKS = {spec.name: spec for spec in register_checks()}
+METRICS = {spec.name: spec for spec in register_metrics()}
+DELIMITERS = {"delimiters": ["\nInput:", "\nOutput:", "\nInstruction:"]}
+
+pytestmark = pytest.mark.skipif(
+    not DATA.is_dir(), reason=f"{DATA} is absent: set NEXA_CORE_SHARED_DATA"
+)
+
+
+def read(name: str) -> pa.Table:
+    lines = (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    return pa.Table.from_pylist([json.loads(line) for line in lines])
+
+
+def build(spec: Any, **options: Any) -> Any:
+    return spec.build(spec.options().model_validate({"field": "response", **options}))
+
+
+def count_failed(name: str, table: pa.Table, **options: Any) -> int:
+    check = build(CHECKS[name], **options)
+    found = (
+        check.fold(check.start(), table)[1] if name == "exact_duplicates" else check.score(table)
+    )
+    return pc.sum(found.failed).as_py()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "davinci", "tuned"),
+    [
+        ("runaway", DELIMITERS, 199, 0),
+        ("delimiter_leakage", DELIMITERS, 199, 0),
+        ("empty", {}, 0, 0),
+        ("exact_duplicates", {}, 6, 0),
+        ("refusal", {}, 0, 0),
+        ("length", {"min_chars": 120}, 0, 84),
+        ("repetition", {}, 244, 2),
+    ],
+)
+def test_real_answers_fail_as_often_as_was_counted_by_hand(
+    name: str, options: dict[str, Any], davinci: int, tuned: int
+) -> None:
+    """252 answers each of a raw base model and a tuned one, counted apart from the checks."""
+    found = [count_failed(name, read(file), **options) for file in ("davinci", "text-davinci-003")]
+    assert found == [davinci, tuned]
+
+
+@pytest.mark.parametrize(("file", "runaways"), [("davinci", 199), ("text-davinci-003", 0)])
+def test_the_runaway_metric_agrees_with_the_check(file: str, runaways: int) -> None:
+    """The gate sees what the check saw, over all 252 rows."""
+    outcomes = build(METRICS["runaway_rate"], **DELIMITERS).outcomes(read(file))
+    assert (pc.sum(outcomes).as_py(), pc.count(outcomes).as_py()) == (runaways, 252)
+
+
+def test_answers_written_by_people_pass() -> None:
+    """Seed tasks: no runaway, no refusal, no repetition."""
+    table = read("seed_tasks")
+    assert count_failed("runaway", table, **DELIMITERS) == 0
+    assert count_failed("refusal", table) == count_failed("repetition", table) == 0
