@@ -102,8 +102,6 @@ class _Environment(ImmutableSandboxedEnvironment):
         return self.getitem(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        if isinstance(argument, str) and not isinstance(obj, Mapping):
-            return self.undefined(obj=obj, name=argument)
         try:
             return obj[argument]
         except (LookupError, TypeError):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
 from nexa_core.shipped import scaffold
 
 settings.register_profile("nexa", deadline=None)  # a busy machine is no failure

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nexa_core.documents import MAX_BYTES, parse_yaml, read_yaml
 from nexa_core.errors import GateFileError, Place, UsageError
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+
 from nexa_core.errors import PipelineFileError, Place, UnknownNameError
 from nexa_core.pipeline import (
     CheckStep,
@@ -20,7 +22,6 @@ from nexa_core.pipeline import (
     pipeline_from,
 )
 from nexa_core.shipped import shipped_folder
-from pydantic import ValidationError
 
 BOOTSTRAP = shipped_folder("pipelines") / "bootstrap.yaml"
 EXAMPLES = ["bootstrap", "audit", "distill"]

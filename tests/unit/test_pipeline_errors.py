@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from nexa_core.errors import PipelineFileError, Place, UnknownNameError, UsageError
 from nexa_core.pipeline import load_pipeline
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nexa_core.errors import PipelineFileError, Place, UsageError
-from nexa_core.pipeline import load_pipeline
+from nexa_core.pipeline import load_pipeline, pipeline_from
 from nexa_core.shipped import shipped_folder
 
 DISTILL = Path(__file__).parent.parent / "data" / "pipelines" / "distill.yaml"
@@ -79,6 +80,13 @@ def test_a_wrong_set_quotes_itself(text: str, says: str) -> None:
         load_pipeline(BOOTSTRAP, ["seed=0", text])
     assert says in str(error.value)
     assert error.value.place == Place(f"--set {text}")
+
+
+def test_a_callers_values_are_left_alone() -> None:
+    """Setting values changes no dict that was handed in."""
+    data = load_pipeline(BOOTSTRAP).resolved()
+    pipeline_from(data, ["respond.sampling.top_p=0.8"])
+    assert data == load_pipeline(BOOTSTRAP).resolved()
 
 
 def test_the_file_on_disk_is_left_alone() -> None:

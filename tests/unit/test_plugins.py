@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from nexa_core.errors import (
     CheckError,
     MissingExtraError,
@@ -284,11 +285,12 @@ class TestWorkspacePlugins:
             f"ZeroDivisionError: division by zero in {path.resolve()}" in w for w in load().warnings
         )
 
+    @pytest.mark.parametrize("name", ["json", "this"])
     def test_it_never_shadows_an_installed_module(
-        self, workspace_path: Path, write: Callable[[str, str], Path]
+        self, workspace_path: Path, write: Callable[[str, str], Path], name: str
     ) -> None:
-        """`plugins/json.py` is refused, and json stays json."""
-        write("plugins/json.py", self.SOURCE)
+        """Loaded or not: `plugins/json.py` is refused, and json stays json."""
+        write(f"plugins/{name}.py", self.SOURCE)
         assert any("give the plugin another name" in warning for warning in load().warnings)
         assert sys.modules["json"] is json
 
@@ -298,7 +300,9 @@ class TestWorkspacePlugins:
         """In a checkout, `plugins/` holds what is installed from it."""
         install("fits")
         write("plugins/fits.py", "raise SystemExit('I ran')")
-        assert "apple" in load().checks.names()
+        plugins = load()
+        assert "apple" in plugins.checks.names()
+        assert not [warning for warning in plugins.warnings if "'fits'" in warning]
 
 
 def test_files_of_plugins_are_found_by_name(install: Install, tmp_path: Path) -> None:
@@ -316,6 +320,7 @@ def test_the_example_plugin_works_as_a_stranger(
     import asyncio
 
     import pyarrow as pa
+
     from nexa_core.records import Evidence
 
     folder = tmp_path / "nexa_example_plugin-0.1.0.dist-info"

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nexa_core.errors import Place, PromptFileError
 from nexa_core.pipeline import InlinePrompt
 from nexa_core.prompts import Prompt, inline_prompt, parse_prompt, read_prompt
 from nexa_core.records import Message
 from nexa_core.shipped import shipped_folder
+from nexa_core.templates import TemplateError, Text
 
 Write = Callable[[str, str], Path]
 SHIPPED = sorted(p for p in shipped_folder("prompts").rglob("*.md") if p.name != "README.md")
@@ -107,8 +109,22 @@ def test_a_template_can_do_nothing_else(body: str) -> None:
     assert error.value.place == Place("p.md", 7)
 
 
+@pytest.mark.parametrize("body", ["{{ [x] | map('center', 9) }}", "{{ x | xmlattr }}"])
+def test_filters_are_the_listed_ones(body: str) -> None:
+    """Also where `map` takes one by name."""
+    with pytest.raises(PromptFileError, match="No filter named"):
+        prompt(body + "{{ x | map('center', 9) | list }}").render({"x": ["v"]})
+
+
+def test_no_global_is_in_reach() -> None:
+    """A name is a value that was given, or an error."""
+    with pytest.raises(TemplateError):
+        Text("{{ cycler }}").render({})
+
+
 def test_only_plain_values_reach_a_template() -> None:
     """Any other object arrives as its text, so that none of its parts are in reach."""
+    assert prompt("{{ x[0] }}").render({"x": b"a"}) == "b"
     assert prompt("{{ x }}").render({"x": Path("a/b")}) == "a/b"
     with pytest.raises(PromptFileError, match="no attribute 'name'"):
         prompt("{{ x.name }}").render({"x": Path("a/b")})

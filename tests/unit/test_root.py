@@ -8,8 +8,9 @@ import tomllib
 from importlib import import_module
 from pathlib import Path
 
-import nexa_core
 import pytest
+
+import nexa_core
 
 ROOT = Path(__file__).parent.parent.parent
 GROUND_FLOOR = ("errors", "records", "events", "specs", "protocols")

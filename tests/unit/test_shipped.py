@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from nexa_core.errors import WorkspaceError
 from nexa_core.pipeline import load_pipeline
 from nexa_core.shipped import scaffold, shipped_folder

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from nexa_core.errors import Place, UnknownNameError, WorkspaceError
 from nexa_core.shipped import shipped_folder
 from nexa_core.workspace import find_workspace

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from nexa_core import ScoreColumns
 from pydantic import BaseModel, ConfigDict, Field
+
+from nexa_core import ScoreColumns
 
 
 class Options(BaseModel):
