@@ -114,12 +114,12 @@ def _look_ahead(check: GateCheck, count: _Count, limit: float, look: Look) -> Ga
     room = max(look.cap - look.rows, 0)
     cap, failures = count.n + int(room * share), int(count.failures)
     needed = stats.rows_to_pass(limit, look.alpha, failures) - count.n
-    likely = stats.rows_likely_to_pass(failures, count.n, limit, look.alpha, cap)
+    chance, likely = stats.predict_pass(failures, count.n, limit, look.alpha, cap)
     return replace(
         check,
         rows_needed=_rows(needed, share) if needed <= cap - count.n else None,
         rows_likely=None if likely is None else min(_rows(likely, share), room),
-        chance=stats.predictive_pass(failures, count.n, limit, look.alpha, cap),
+        chance=chance,
     )
 
 

@@ -59,6 +59,8 @@ class _Reader:
         if not isinstance(data, Mapping):
             raise GateFileError("A gate is a mapping.", "Begin with `gate: NAME`.", place(()))
         _check_keys(data, _KEYS, "gate", place, ())
+        hard, soft = _read_rules(data, "hard", place), _read_rules(data, "soft", place)
+        _check_apart(hard, soft)
         parent = self._parent(data, place)
         if parent is None and "gate" not in data:
             fix = "Add `extends: NAME` or `gate: NAME`." if inline else "Begin with `gate: NAME`."
@@ -67,7 +69,7 @@ class _Reader:
         return Gate(
             name=_read_name(data.get("gate", parent.name if parent else None), place),
             confidence=_read_confidence(data, parent, place),
-            **_merge(parent, _read_rules(data, "hard", place), _read_rules(data, "soft", place)),
+            **_merge(parent, hard, soft),
             max_rows=parent.max_rows if parent and extend is None else _read_cap(extend, place),
             reviewers=_read_reviewers(data["reviewers"], place)
             if "reviewers" in data
@@ -97,6 +99,15 @@ def _merge(
     if not any(rule.metric == FAILED_RATE for rule in every):
         every = (*every, Rule(FAILED_RATE, "below", _FAIL_OVER))
     return {"hard": every, "soft": (*kept_soft, *soft)}
+
+
+def _check_apart(hard: Sequence[Rule], soft: Sequence[Rule]) -> None:
+    """A metric decides or is reported: what passed is remembered by its name."""
+    for rule in soft:
+        if rule.key in [other.key for other in hard]:
+            raise GateFileError(
+                f"'{rule.metric}' is hard and soft.", "Keep it in one of the two.", rule.place
+            )
 
 
 def _read_name(name: Any, place: FindPlace) -> str:

@@ -12,10 +12,10 @@ from nexa_core.stats.paired import (
     sign_flip,
 )
 from nexa_core.stats.planning import (
+    Prediction,
     chance_to_pass,
     pass_by_row,
-    predictive_pass,
-    rows_likely_to_pass,
+    predict_pass,
     rows_to_pass,
 )
 from nexa_core.stats.sequential import (
@@ -30,6 +30,7 @@ from nexa_core.stats.sequential import (
 __all__ = [
     "ALTERNATIVES",
     "PairedComparison",
+    "Prediction",
     "bounds",
     "chance_to_pass",
     "clopper_pearson",
@@ -42,8 +43,7 @@ __all__ = [
     "mcnemar",
     "newcombe",
     "pass_by_row",
-    "predictive_pass",
-    "rows_likely_to_pass",
+    "predict_pass",
     "rows_to_pass",
     "sign_flip",
     "wilson",

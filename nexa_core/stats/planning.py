@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 from nexa_core.stats.sequential import fail_limits, log_e_below, pass_limits
 
 __all__ = [
+    "Prediction",
     "chance_to_pass",
     "pass_by_row",
-    "predictive_pass",
-    "rows_likely_to_pass",
+    "predict_pass",
     "rows_to_pass",
 ]
 
@@ -56,27 +57,27 @@ def pass_by_row(p0: float, alpha: float, true_rate: float, cap: int) -> NDArray[
     return np.cumsum(_pass_by_row(0, 0, p0, alpha, cap, lambda k, _: np.full(len(k), true_rate)))
 
 
-def predictive_pass(k: int, n: int, p0: float, alpha: float, cap: int) -> float:
+class Prediction(NamedTuple):
+    """The chance that a pass comes within the cap, and the further rows by which half of that
+    chance has come: the size of the next look. No rows where no pass can come."""
+
+    chance: float
+    rows_likely: int | None
+
+
+def predict_pass(k: int, n: int, p0: float, alpha: float, cap: int) -> Prediction:
     """The chance, given k failures in n rows, that PASS comes before FAIL within `cap` rows in all.
 
     Exact beta-binomial prediction from the Jeffreys prior, as a Polya urn: the next row fails with
     (k + ½)/(n + 1) (Spiegelhalter, Freedman & Blackburn 1986, predictive power of a trial).
-    """
-    return float(_pass_by_row(k, n, p0, alpha, cap, _polya).sum())
-
-
-def rows_likely_to_pass(
-    k: int, n: int, p0: float, alpha: float, cap: int, share: float = 0.5
-) -> int | None:
-    """The further rows by which a pass that comes within the cap has come with chance `share`.
-
-    The size of the next look: the fewest rows that could pass where that is likely, more where
-    further failures are to be expected. None when no pass can come.
+    `rows_likely` is the fewest rows that could pass where that is likely, and more where further
+    failures are to be expected.
     """
     passed = np.cumsum(_pass_by_row(k, n, p0, alpha, cap, _polya))
-    if not len(passed) or passed[-1] <= 0.0:
-        return None
-    return int(np.searchsorted(passed, share * passed[-1]))
+    chance = float(passed[-1])
+    if chance <= 0.0:
+        return Prediction(0.0, None)
+    return Prediction(min(chance, 1.0), int(np.searchsorted(passed, 0.5 * chance)))
 
 
 def _polya(k: NDArray[np.int64], n: int) -> NDArray[np.float64]:

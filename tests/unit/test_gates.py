@@ -98,6 +98,10 @@ MISTAKES = {
     "gate: g\nhard:\n  - {metric: a, below: x}\n": ("'x' is no number", 3),
     "gate: g\nhard:\n  - {below: 0.1}\n": ("names no metric", 3),
     "gate: g\nhard:\n  - {metric: a, below: 0.1}\n  - {metric: a, below: 0.2}\n": ("two rules", 4),
+    "gate: g\nhard: [{metric: a, below: 0.1}]\nsoft: [{metric: a, below: 0.2}]\n": (
+        "hard and soft",
+        3,
+    ),
     "gate: g\nsoft:\n  - {metric: failed_rate, below: 0.1}\n": ("always hard", 3),
     "gate: g\nextend: {max_rows: many}\n": ("no number of rows", 2),
     "gate: g\nreviewers: policy\n": ("is a list", 2),

@@ -59,23 +59,23 @@ def test_the_predictive_chance_agrees_with_simulation():
         good = np.flatnonzero(stats.log_e_below(k, n, 0.05) >= np.log(100))
         bad = np.flatnonzero(stats.log_e_above(k, n, 0.05) >= np.log(100))
         wins += bool(len(good) and (not len(bad) or good[0] < bad[0]))
-    assert stats.predictive_pass(2, 113, 0.05, 0.01, 600) == pytest.approx(wins / draws, abs=0.035)
+    assert stats.predict_pass(2, 113, 0.05, 0.01, 600).chance == pytest.approx(
+        wins / draws, abs=0.035
+    )
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 30), st.integers(30, 200), st.integers(0, 300))
 def test_a_predictive_chance_grows_with_the_cap_and_falls_with_failures(k, n, more):
     """More room never lowers the chance; a failure more never raises it."""
-    chance = stats.predictive_pass(k, n, 0.05, 0.01, n + more)
-    assert 0 <= chance <= 1 + 1e-12
-    assert stats.predictive_pass(k, n, 0.05, 0.01, n + more + 50) >= chance - 1e-12
-    assert stats.predictive_pass(k + 1, n, 0.05, 0.01, n + more) <= chance + 1e-12
+    chance = stats.predict_pass(k, n, 0.05, 0.01, n + more).chance
+    assert 0 <= chance <= 1
+    assert stats.predict_pass(k, n, 0.05, 0.01, n + more + 50).chance >= chance - 1e-12
+    assert stats.predict_pass(k + 1, n, 0.05, 0.01, n + more).chance <= chance + 1e-12
 
 
 def test_what_has_passed_needs_nothing_and_what_cannot_pass_has_no_next_look():
     """A passed count predicts 1 with 0 further rows; a hopeless one predicts 0 and has none."""
-    assert stats.predictive_pass(0, 113, 0.05, 0.01, 600) == 1
-    assert stats.rows_likely_to_pass(0, 113, 0.05, 0.01, 600) == 0
-    assert stats.predictive_pass(3, 113, 0.05, 0.01, 120) == 0
-    assert stats.rows_likely_to_pass(3, 113, 0.05, 0.01, 120) is None
-    assert stats.rows_likely_to_pass(1, 113, 0.05, 0.01, 600) == 53
+    assert stats.predict_pass(0, 113, 0.05, 0.01, 600) == (1, 0)
+    assert stats.predict_pass(3, 113, 0.05, 0.01, 120) == (0, None)
+    assert stats.predict_pass(1, 113, 0.05, 0.01, 600).rows_likely == 53
