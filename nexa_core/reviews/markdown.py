@@ -8,8 +8,6 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from nexa_core.gates import Gate, Rule, describe
 from nexa_core.gates.wording import describe_rule, show_percent
 from nexa_core.records import GateCheck, Verdict
@@ -40,7 +38,7 @@ def explain_check(check: GateCheck, rule: Rule) -> str:
     limit = rule.failure_limit
     if check.verdict is Verdict.PASS or not check.certified or limit is None or check.alpha is None:
         return told
-    most = int(pass_limits(np.array([check.n], dtype=np.int64), limit, check.alpha)[0])
+    most = int(pass_limits(limit, check.alpha, check.n)[check.n])
     failing = check.n - int(check.k) if rule.counts_good else int(check.k)
     if most < 0:
         would = f" {check.n:,} rows are too few to pass even without a failure."

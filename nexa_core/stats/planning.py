@@ -7,7 +7,7 @@ at its next look. Rates are rates of failure: PASS means that "the rate is p0 or
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -24,10 +24,12 @@ __all__ = [
 ]
 
 _MANY_ROWS = 10**9
+_TABLE = 256
 
-_StepChance = Callable[[NDArray[np.int64], int], NDArray[np.float64]]
+_Odds = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
+@lru_cache(maxsize=4096)
 def rows_to_pass(p0: float, alpha: float, failures: int = 0) -> int:
     """The fewest rows, `failures` of them failures, that certify a rate below p0 at level alpha."""
     target = -math.log(alpha)
@@ -54,7 +56,8 @@ def chance_to_pass(p0: float, alpha: float, true_rate: float, cap: int) -> float
 
 def pass_by_row(p0: float, alpha: float, true_rate: float, cap: int) -> NDArray[np.float64]:
     """The chance that PASS has come by row 0, 1 … `cap`, and before FAIL; see `chance_to_pass`."""
-    return np.cumsum(_pass_by_row(0, 0, p0, alpha, cap, lambda k, _: np.full(len(k), true_rate)))
+    certain = np.full(cap + 1, true_rate), np.ones(cap + 1)
+    return np.cumsum(_pass_by_row(0, 0, p0, alpha, cap, certain))
 
 
 class Prediction(NamedTuple):
@@ -73,33 +76,41 @@ def predict_pass(k: int, n: int, p0: float, alpha: float, cap: int) -> Predictio
     `rows_likely` is the fewest rows that could pass where that is likely, and more where further
     failures are to be expected.
     """
-    passed = np.cumsum(_pass_by_row(k, n, p0, alpha, cap, _polya))
+    cap = max(cap, n)
+    rows = np.arange(cap + 1, dtype=np.float64)
+    urn = np.add(rows, 0.5), np.add(rows, 1.0)
+    passed = np.cumsum(_pass_by_row(k, n, p0, alpha, cap, urn))
     chance = float(passed[-1])
     if chance <= 0.0:
         return Prediction(0.0, None)
     return Prediction(min(chance, 1.0), int(np.searchsorted(passed, 0.5 * chance)))
 
 
-def _polya(k: NDArray[np.int64], n: int) -> NDArray[np.float64]:
-    return np.asarray((k + 0.5) / (n + 1.0), dtype=np.float64)
-
-
 def _pass_by_row(
-    k: int, n: int, p0: float, alpha: float, cap: int, chance: _StepChance
+    k: int, n: int, p0: float, alpha: float, cap: int, odds: _Odds
 ) -> NDArray[np.float64]:
-    """Chances that the first limit met is PASS, and is met after 0, 1, 2 … cap − n rows more."""
-    rows = np.arange(n, max(cap, n) + 1, dtype=np.int64)
-    low_limits, high_limits = pass_limits(rows, p0, alpha), fail_limits(rows, p0, alpha)
-    passed = np.zeros(len(rows))
+    """Chances that the first limit met is PASS, and is met after 0, 1, 2 … cap − n rows more.
+
+    The row after k failures in n rows fails with `odds[0][k] / odds[1][n]`.
+    """
+    by_count, by_row = odds
+    table = -(-cap // _TABLE) * _TABLE  # few sizes, so that the limits are found again
+    lows = pass_limits(p0, alpha, table)[n : cap + 1].tolist()
+    highs = fail_limits(p0, alpha, table)[n : cap + 1].tolist()
+    passed = np.zeros(cap - n + 1)
     alive, first = np.ones(1), k  # alive[i] is the chance of count first + i, undecided so far
-    for step, (low, high) in enumerate(zip(low_limits.tolist(), high_limits.tolist(), strict=True)):
+    for step, (low, high) in enumerate(zip(lows, highs, strict=True)):
         if step:
-            failing = alive * chance(np.arange(first, first + len(alive)), n + step - 1)
-            alive = np.append(alive - failing, 0.0)
-            alive[1:] += failing
+            failing = alive * (by_count[first : first + len(alive)] / by_row[n + step - 1])
+            stepped = np.zeros(len(alive) + 1)
+            stepped[:-1] = alive - failing
+            stepped[1:] += failing
+            alive = stepped
         below = max(low + 1 - first, 0)
-        passed[step] = alive[:below].sum()
-        alive, first = alive[below : max(high - first, 0)], first + below
+        if below:
+            passed[step] = alive[:below].sum()
+        if below or high < first + len(alive):
+            alive, first = alive[below : max(high - first, 0)], first + below
         if not len(alive):
             break
     return passed

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -78,36 +79,45 @@ def bounds(k: float, n: float, alpha: float) -> tuple[float, float]:
     is p0 or less exactly when `e_below(k, n, p0)` ≥ 1/alpha. (0, 1) without rows; exact to 1e-9.
     """
     target = -math.log(alpha)
-    upper = _crossing(lambda p: float(log_e_below(k, n, p)) >= target, above=1.0)
-    lower = 1.0 - _crossing(lambda p: float(log_e_above(k, n, 1.0 - p)) >= target, above=1.0)
+    upper = _crossing(lambda p: log_e_below(k, n, p) >= target)
+    lower = 1.0 - _crossing(lambda p: log_e_above(k, n, 1.0 - p) >= target)
     return (0.0 if lower < 1e-12 else lower), upper
 
 
-def pass_limits(n: NDArray[np.int64], p0: float, alpha: float) -> NDArray[np.int64]:
-    """For each n the largest k at which `e_below` reaches 1/alpha; -1 where none does."""
-    target = -math.log(alpha)
-    return _largest(n, lambda k: log_e_below(k, n, p0) >= target)
+@lru_cache(maxsize=64)
+def pass_limits(p0: float, alpha: float, cap: int) -> NDArray[np.int64]:
+    """For n = 0 … cap the largest k at which `e_below` reaches 1/alpha; -1 where none does."""
+    n, target = np.arange(cap + 1, dtype=np.int64), -math.log(alpha)
+    return _frozen(_largest(n, lambda k: log_e_below(k, n, p0) >= target))
 
 
-def fail_limits(n: NDArray[np.int64], p0: float, alpha: float) -> NDArray[np.int64]:
-    """For each n the smallest k at which `e_above` reaches 1/alpha; n + 1 where none does."""
-    target = -math.log(alpha)
-    return n - _largest(n, lambda f: log_e_above(n - f, n, p0) >= target)
+@lru_cache(maxsize=64)
+def fail_limits(p0: float, alpha: float, cap: int) -> NDArray[np.int64]:
+    """For n = 0 … cap the smallest k at which `e_above` reaches 1/alpha; n + 1 where none does."""
+    n, target = np.arange(cap + 1, dtype=np.int64), -math.log(alpha)
+    return _frozen(n - _largest(n, lambda f: log_e_above(n - f, n, p0) >= target))
+
+
+def _frozen(limits: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The array as one that callers share and cannot write to."""
+    limits.flags.writeable = False
+    return limits
 
 
 def _cut(log_e: float) -> float:
     return min(math.exp(min(log_e, 700.0)), _LARGEST_E)
 
 
-def _crossing(holds: Callable[[float], bool], above: float) -> float:
-    """The smallest p in (0, `above`) at which a condition that stays true holds, else `above`."""
-    low, high = 0.0, above
-    if not holds(above - 1e-15):
-        return above
+def _crossing(holds: Callable[[NDArray[np.float64]], NDArray[np.bool_]]) -> float:
+    """The smallest p in (0, 1) at which a condition that stays true holds, else 1."""
+    low, high = 0.0, 1.0 - 1e-15
+    if not holds(np.array([high]))[0]:
+        return 1.0
     while high - low > 1e-10:
-        middle = (low + high) / 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
+        points = np.linspace(low, high, 66)[1:-1]
+        first = int(np.argmax(np.append(holds(points), True)))
+        low, high = (points[first - 1] if first else low), (points[first] if first < 64 else high)
+    return float(high)
 
 
 def _largest(
