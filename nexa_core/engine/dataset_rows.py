@@ -16,7 +16,7 @@ from nexa_core.engine.items import normalise_text
 from nexa_core.errors import UsageError, boundary
 from nexa_core.protocols import Exporter
 from nexa_core.records import State, content_hash
-from nexa_core.templates import TemplateProblem, Text
+from nexa_core.templates import TemplateError, Text
 
 __all__ = [
     "EVALUATION_MATCH",
@@ -181,7 +181,7 @@ def render_prompts(table: pa.Table, column: str, template: str) -> pa.Array | pa
             None if prompt is None else text.render({**row, "prompt": prompt})
             for prompt, row in zip(asked, rows, strict=True)
         ]
-    except TemplateProblem as cause:
+    except TemplateError as cause:
         raise UsageError(
             f"The template '{template}' makes no prompt: {cause}.",
             "It may insert `prompt` and any column of the rows.",

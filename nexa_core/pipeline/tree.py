@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -103,6 +103,10 @@ class Pipeline(Settings):
         except PipelineFileError:
             keys = ()
         return self._origin.place(keys)
+
+    def locate(self, path: str) -> Callable[[Keys], Place | None]:
+        """A function from a key path below `path` to its place: for options that a plugin checks."""
+        return lambda keys: self.place(".".join([path, *map(str, keys)]))
 
     def set_place(self, path: str) -> Place | None:
         """The `--set` that wrote the value at a dotted path, None where the file did."""

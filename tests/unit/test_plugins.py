@@ -21,7 +21,7 @@ from nexa_core.errors import (
     UnknownNameError,
 )
 from nexa_core.events import WarningRaised
-from nexa_core.pipeline import Role
+from nexa_core.pipeline import Role, load_pipeline
 from nexa_core.plugins import Plugins, load_plugins
 from nexa_core.workspace import find_workspace
 
@@ -180,6 +180,23 @@ def test_wrong_options_are_the_users_mistake(
         plugins.build(plugins.checks.get(name), options, {}, Place("p.yaml", 8))
     assert says in error.value.problem
     assert error.value.place == Place("p.yaml", 8)
+
+
+def test_a_wrong_option_is_named_by_its_own_line(
+    install: Install, write: Callable[[str, str], Path]
+) -> None:
+    """Below the check's id in the pipeline, not only by the step."""
+    install("fits")
+    steps = (
+        "steps:\n  - check:\n      - zebra\n      - apple:\n          limit: 1\n          limt: 2\n"
+    )
+    path = write("p.yaml", f"nexa: 1\nname: x\nsource: {{path: x}}\n{steps}")
+    pipeline, plugins = load_pipeline(path), load()
+    with pytest.raises(PipelineFileError) as error:
+        plugins.build(
+            plugins.checks.get("apple"), pipeline.checks[1].options, {}, pipeline.locate("apple")
+        )
+    assert error.value.place == Place(str(path), 9)
 
 
 def test_a_failing_build_is_attributed(install: Install) -> None:
