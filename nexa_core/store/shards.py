@@ -80,7 +80,7 @@ def read_shard(path: Path, sha256: str | None = None, columns: list[str] | None 
     except FileNotFoundError as cause:
         raise _damaged(path, "the file is missing") from cause
     except (OSError, pa.ArrowException) as cause:
-        raise _damaged(path, str(cause).splitlines()[0]) from cause
+        raise _damaged(path, str(cause).partition("\n")[0]) from cause
 
 
 def find_damaged(folder: Path, entries: Iterable[ShardEntry]) -> list[ShardEntry]:

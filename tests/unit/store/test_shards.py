@@ -9,7 +9,7 @@ from nexa_core.errors import DiskFullError, ManifestError
 from nexa_core.store.journal import Journal
 from nexa_core.store.manifest import ShardEntry
 from nexa_core.store.shards import commit_shard, find_damaged, read_shard, sweep
-from nexa_core.testing.faults import armed, cut_file, flip_bit
+from nexa_core.testing.faults import armed, cut_file, flip_bit, limited_file_size
 
 ROWS = pa.table({"id": [f"r{n}" for n in range(300)], "text": ["copper " * 60] * 300})
 CALLS = pa.table({"call_id": ["c1"], "reply": ['{"text": "copper"}']})
@@ -96,6 +96,13 @@ def test_a_full_disk_leaves_no_part_of_a_shard(tmp_path: Path) -> None:
         commit(tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.stat().st_size]
     commit(tmp_path)
+
+
+def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path: Path) -> None:
+    """What the system says in the middle of a Parquet file arrives as what it is."""
+    with limited_file_size(500), pytest.raises(DiskFullError, match="File too large"):
+        commit(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_parquet_is_an_error_of_the_store(tmp_path: Path) -> None:
