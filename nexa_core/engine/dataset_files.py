@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,15 +44,21 @@ class SplitFiles:
         if sum(map(len, self._pending)) >= ROW_GROUP:
             self._flush()
 
-    def close(self) -> list[Path]:
-        """Write what is left and give the files their names, which say how many there are."""
-        self._flush()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._flush()
         self._end_file()
-        named = []
+        if kind is None:
+            self._name_files()
+
+    def _name_files(self) -> None:
+        """Give the files their names, which say how many there are."""
         for number, part in enumerate(self._parts):
             name = f"{self._stem}-{number:05d}-of-{len(self._parts):05d}.parquet"
-            named.append(part.rename(self._folder / name))
-        return named
+            part.rename(self._folder / name)
 
     def _flush(self) -> None:
         if not self._pending:
@@ -85,8 +91,10 @@ class JsonLines:
         for row in table.to_pylist():
             self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
-    def close(self) -> None:
-        """Close the file."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 

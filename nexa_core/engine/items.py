@@ -7,11 +7,13 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from nexa_core.engine.plan import Plan
+from nexa_core.engine.sources import open_source
 from nexa_core.errors import SourceError
 from nexa_core.protocols import Source
 from nexa_core.records import Row, content_hash
 
-__all__ = ["Items", "normalise_text", "read_items"]
+__all__ = ["Items", "bind_items", "normalise_text", "read_items"]
 
 _WORD = re.compile(r"\w+")
 
@@ -40,8 +42,30 @@ def normalise_text(text: str) -> str:
     return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
 
 
+def bind_items(plan: Plan) -> Items | None:
+    """The items that the pipeline's `evaluate` section names: a plugin's, or a file's.
+
+    None where nothing is evaluated, or on rows held out of the pipeline's own.
+    """
+    settings = plan.pipeline.evaluate
+    if settings is None or settings.items is None:
+        return None
+    sources, place = plan.plugins.sources, plan.pipeline.place("evaluate.items")
+
+    def find_shipped(name: str) -> Source | None:
+        if name not in sources.names():
+            return None
+        found: Source = plan.plugins.build(sources.get(name, place), None, None, place)
+        return found
+
+    folder = plan.plugins.workspace.root
+    return read_items(settings.items, open_source(settings.items, folder, place, find_shipped))
+
+
 def read_items(name: str, source: Source) -> Items:
     """Every row of a source as an item; an `id` is made of the row's number where it has none.
+
+    A `prompt` stands in for a missing `instruction`.
 
     Raises:
         SourceError: A row cannot be read or has no `instruction`, two share an `id`, or none is.

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nexa_core.engine.context import Context
 from nexa_core.engine.dataset_card import write_card
 from nexa_core.engine.dataset_files import JsonLines, SplitFiles, hash_files, replace_folder
 from nexa_core.engine.dataset_rows import (
@@ -24,10 +25,18 @@ from nexa_core.engine.dataset_rows import (
     find_cutoff,
     read_rows,
 )
+from nexa_core.engine.items import bind_items
+from nexa_core.engine.plan import Plan
+from nexa_core.engine.unit import Unit
 from nexa_core.errors import ManifestError, UsageError
+from nexa_core.pipeline import Package
 from nexa_core.records import State, content_hash
+from nexa_core.reviews import read_reviews
 
-__all__ = ["Origin", "PackageResult", "Packaging", "package", "read_manifest"]
+__all__ = ["Origin", "PackageResult", "Packaging", "package", "package_run", "read_manifest"]
+
+PROMPT_COLUMNS = ("instruction", "prompt", "question", "messages")
+"""Where the question of a row is looked for when `package.prompt` does not say."""
 
 
 @dataclass(frozen=True)
@@ -173,16 +182,17 @@ def _write_rows(
     cutoff: float,
 ) -> tuple[dict[str, int], dict[str, int], list[str]]:
     """Write every split; the rows of each, the reasons of what was left out, the columns."""
-    train = SplitFiles(folder / "data", "train")
-    validation = SplitFiles(folder / "data", "validation")
-    left_out = SplitFiles(folder / "rejected", "rejected")
-    lines = JsonLines(folder / "train.jsonl")
     states: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     columns: list[str] = []
     sorter = RowSorter(packaging, cutoff)
-    for path in shards:
-        for table in read_rows(path, schema, schema.names):
+    with (
+        SplitFiles(folder / "data", "train") as train,
+        SplitFiles(folder / "data", "validation") as validation,
+        SplitFiles(folder / "rejected", "rejected") as left_out,
+        JsonLines(folder / "train.jsonl") as lines,
+    ):
+        for table in (t for path in shards for t in read_rows(path, schema, schema.names)):
             parts = sorter.sort(table)
             train.write(parts.train)
             validation.write(parts.validation)
@@ -191,8 +201,6 @@ def _write_rows(
             states.update(parts.left_out["state"].to_pylist())
             reasons.update(_heads(parts.left_out["reason"]))
             columns = parts.train.column_names
-    for split in (train, validation, left_out, lines):
-        split.close()
     matches = reasons[EVALUATION_MATCH]
     rows = {
         "train": train.rows,
@@ -227,4 +235,59 @@ def _require_rows(
         f"No row can be packaged: none of the rows in {len(shards)} shards is left to train on"
         + (f" ({why})." if why else "."),
         "Accept more rows (`nexa accept RUN --set …`) or run the pipeline again.",
+    )
+
+
+def package_run(context: Context, units: Sequence[Unit]) -> dict[str, Any]:
+    """Package the accepted rows of a run's units, in order, into the run's `dataset/`.
+
+    Raises: as `package`.
+    """
+    shards = [
+        unit.folder.shards / f"{entry.shard:05d}.parquet"
+        for unit in units
+        for entry in unit.entries
+    ]
+    plan, run = context.plan, context.run
+    result = package(
+        shards, run.dataset, _bind_packaging(plan, _unify_schemas(shards).names), _trace(context)
+    )
+    manifest = result.manifest
+    return {"dataset": str(run.dataset), "packaged": manifest["rows"], "marks": manifest["marks"]}
+
+
+def _bind_packaging(plan: Plan, columns: Sequence[str]) -> Packaging:
+    """The pipeline's `package` section with everything it leaves open found."""
+    pipeline = plan.pipeline
+    settings = pipeline.package or Package()
+    place = pipeline.place("package.format") if pipeline.package else None
+    exporter = plan.plugins.build(plan.plugins.exporters.get(settings.format, place))
+    items = bind_items(plan)
+    return Packaging(
+        exporter=exporter,
+        format=settings.format,
+        prompt=settings.prompt or next((n for n in PROMPT_COLUMNS if n in columns), "prompt"),
+        completion=settings.completion or pipeline.answer_field(columns) or "response",
+        template=exporter.template if settings.template is None else settings.template,
+        validation=settings.validation,
+        seed=pipeline.seed,
+        evaluation=items.texts if items else frozenset(),
+        evaluation_name=items.name if items else None,
+    )
+
+
+def _trace(context: Context) -> Origin:
+    """Where a run's rows come from: its pipeline, the gate's last record, what marks the run."""
+    record, reviews = context.run.record, read_reviews(context.reviews)
+    last = reviews[-1] if reviews else None
+    return Origin(
+        runs=(context.run.id,),
+        name=str(record["name"]),
+        pipeline=record["pipeline"],
+        pipeline_hash=context.run.pipeline_hash,
+        decision=last.decision if last else None,
+        checks=tuple(last.checks) if last else (),
+        review_head=last.hash if last else None,
+        marks=("rehearsal",) if record.get("rehearsal") else (),
+        command=f"nexa package {context.run.id}",
     )

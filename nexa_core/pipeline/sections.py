@@ -226,7 +226,7 @@ class Evaluate(Settings):
     arms: tuple[str, ...] = ("base", "tuned")
     few_shot: str | None = None
     alpha: Annotated[Number, Field(gt=0, lt=1)] = 0.05
-    max_tokens: Count = 256
+    max_tokens: Count | None = None
     require: Literal["better"] | None = None
 
     @model_validator(mode="after")

@@ -1,32 +1,42 @@
 """Training formats, and QLoRA through trl, peft and bitsandbytes: `train: {method: qlora}`."""
 
-from __future__ import annotations
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import Any
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from nexa_core import ExporterSpec, Need, TrainerSpec, hookimpl
 
-from nexa_core import ExporterSpec, hookimpl
-
-if TYPE_CHECKING:
-    from nexa_core import Exporter
+_NEEDS = (
+    Need("torch", "train", "0.2 GB for CPU only, else 3 GB"),
+    Need("trl", "train", "1 MB"),
+    Need("peft", "train", "1 MB"),
+    Need("bitsandbytes", "train", "60 MB"),
+    Need("datasets", "train", "1 MB"),
+)
 
 
 @hookimpl
 def register_exporters() -> Iterable[ExporterSpec]:
     """The training formats."""
+    pairs = _build("exporters", "PromptCompletion")
+    chat = _build("exporters", "Messages")
     return [
-        ExporterSpec("prompt-completion", "Text: columns `prompt` and `completion`", _build_pairs),
-        ExporterSpec("messages", "Chat: a column `messages`", _build_messages),
+        ExporterSpec("prompt-completion", "Text: columns `prompt` and `completion`", pairs),
+        ExporterSpec("messages", "Chat: a column `messages`", chat),
     ]
 
 
-def _build_pairs(_: None) -> Exporter:
-    from nexa_trl.exporters import PromptCompletion
+@hookimpl
+def register_trainers() -> Iterable[TrainerSpec]:
+    """The training methods."""
+    summary = "A low-rank adapter over 4-bit weights, through trl, peft and bitsandbytes"
+    build = _build("trainer", "QloraTrainer")
+    return [TrainerSpec("qlora", summary, build, lambda: _find("options", "QloraOptions"), _NEEDS)]
 
-    return PromptCompletion()
+
+def _find(module: str, name: str) -> Any:
+    return getattr(import_module(f"nexa_trl.{module}"), name)
 
 
-def _build_messages(_: None) -> Exporter:
-    from nexa_trl.exporters import Messages
-
-    return Messages()
+def _build(module: str, name: str) -> Callable[..., Any]:
+    return lambda options: _find(module, name)(*([] if options is None else [options]))

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+
 from nexa_core.engine.comparison import compare_files, compare_outcomes
 from nexa_core.errors import UsageError
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from nexa_core.engine import packaging as packaging_module
 from nexa_core.engine.items import normalise_text
 from nexa_core.engine.packaging import Origin, Packaging, package
 from nexa_core.errors import ManifestError, StoreError, UsageError
-
 from nexa_trl.exporters import Messages, PromptCompletion
 
 PROVENANCE = {

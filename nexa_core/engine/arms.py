@@ -1,0 +1,165 @@
+"""One arm of an evaluation: a model asked every item in one way, its predictions journaled and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nexa_core.engine.calls import Caller, Calls, Outcome, Subject, derive_seed, identify
+from nexa_core.engine.items import Items
+from nexa_core.errors import ScorerError, boundary
+from nexa_core.prompts import Prompt
+from nexa_core.protocols import Model, Scorer
+from nexa_core.records import Completion, Request, Row, content_hash
+from nexa_core.store import journal as journals
+from nexa_core.store.files import sync_folder
+
+__all__ = ["Arm", "Predictions", "run_arm"]
+
+UNIT = "evaluation"
+REMOTE_BATCH = 64
+IDENTITY = b"nexa_identity"
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("instruction", pa.string()),
+        ("answer", pa.string()),
+        ("prediction", pa.string()),
+        ("correct", pa.bool_()),
+        ("score", pa.float64()),
+        ("finish_reason", pa.string()),
+        ("tokens", pa.int32()),
+        ("error", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How one arm asks: with which model and prompt, greedily, for at most `max_tokens` tokens."""
+
+    name: str
+    model: Model
+    prompt: Prompt
+    max_tokens: int
+
+    def request(self, item: Row) -> tuple[Request, Subject]:
+        """The call for an item."""
+        subject = Subject(item["id"], item["id"], 0, 0)
+        sampling = {"temperature": 0.0, "max_tokens": self.max_tokens}
+        text = self.prompt.render(item, prompt=item["instruction"])
+        request = Request("", text, sampling, self.prompt.stop, derive_seed(0, subject))
+        return replace(request, id=identify(self.model, request, subject)), subject
+
+    def identity(self, items: Items, scorer: str) -> str:
+        """Hash of everything the arm's predictions and scores depend on."""
+        model = [self.model.name, self.model.revision]
+        return content_hash([items.hash, model, self.prompt.hash, self.max_tokens, scorer], 32)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What an arm predicted: a table with a row per item, in the order of the items."""
+
+    arm: str
+    table: pa.Table
+
+    @property
+    def outcomes(self) -> dict[str, bool]:
+        """Whether the arm was right, by item."""
+        pairs = zip(self.table["id"].to_pylist(), self.table["correct"].to_pylist(), strict=True)
+        return dict(pairs)
+
+    def as_json(self) -> dict[str, Any]:
+        """The arm's figures; an item that got no reply counts as wrong, and is counted."""
+        right, n = sum(self.outcomes.values()), len(self.table)
+        failed = n - self.table["error"].null_count
+        return {"right": right, "n": n, "accuracy": right / n if n else None, "failed": failed}
+
+
+async def run_arm(
+    arm: Arm,
+    items: Items,
+    scorer: tuple[str, Scorer],
+    folder: Path,
+    check_stop: Callable[[], None] = lambda: None,
+) -> Predictions:
+    """Ask every item and score it; an arm that ended before with the same settings is read back.
+
+    Every reply is journaled before it is scored; `check_stop` is asked between batches.
+    """
+    path = folder / f"predictions-{arm.name}.parquet"
+    identity = arm.identity(items, scorer[0])
+    found = _read_back(path, identity)
+    if found is not None:
+        return Predictions(arm.name, found)
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once, and short
+    unit = f"{UNIT}-{arm.name}"
+    known = journals.read_journal(folder, unit).replies
+    journal = journals.Journal.open(folder, unit)
+    try:
+        calls = Calls(journal, dict(known), check_stop)
+        rows = await _ask(arm, items, scorer[1], calls)
+    finally:
+        journal.close()
+    table = pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata({IDENTITY: identity})
+    _write(folder / f"calls-{arm.name}.parquet", calls.table())
+    _write(path, table)
+    journal.remove()
+    return Predictions(arm.name, table)
+
+
+async def _ask(arm: Arm, items: Items, scorer: Scorer, calls: Calls) -> list[dict[str, Any]]:
+    caller = Caller(UNIT, arm.name, arm.model)
+    size = arm.model.batch_size or REMOTE_BATCH
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(items.rows), size):
+        batch = items.rows[start : start + size]
+        asked = [arm.request(item) for item in batch]
+        outcomes = await calls.complete(caller, [r for r, _ in asked], [s for _, s in asked])
+        rows += await _score(scorer, batch, outcomes)
+    return rows
+
+
+async def _score(
+    scorer: Scorer, items: Sequence[Row], outcomes: Sequence[Outcome]
+) -> list[dict[str, Any]]:
+    rows = []
+    for item, outcome in zip(items, outcomes, strict=True):
+        row = {"id": item["id"], "instruction": item["instruction"], "correct": False}
+        row |= {"answer": _as_text(item.get("answer")), "error": outcome.error}
+        reply: Completion | None = outcome.reply
+        if reply is not None:
+            with boundary(ScorerError, f"The scorer, on the item '{item['id']}',"):
+                score = await scorer.score(item, reply)
+            right = score.value is not None and score.value >= 0.5
+            row |= {"prediction": reply.text, "score": score.value, "correct": right}
+            row |= {"finish_reason": str(reply.finish_reason)}
+            row |= {"tokens": reply.usage.completion_tokens}
+        rows.append(row)
+    return rows
+
+
+def _as_text(answer: Any) -> str | None:
+    if isinstance(answer, list | tuple):
+        return " | ".join(map(str, answer))
+    return None if answer is None else str(answer)
+
+
+def _read_back(path: Path, identity: str) -> pa.Table | None:
+    if not path.exists():
+        return None
+    table = pq.read_table(path)
+    return table if (table.schema.metadata or {}).get(IDENTITY) == identity.encode() else None
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    pq.write_table(table, temporary, compression="zstd")
+    temporary.rename(path)
+    sync_folder(path.parent)

@@ -1,0 +1,240 @@
+"""Evaluates a base model against its tuned self on held-out items, by paired tests over the same items."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from nexa_core.engine.arms import Arm, Predictions, run_arm
+from nexa_core.engine.comparison import Compared, compare_outcomes
+from nexa_core.engine.context import Context
+from nexa_core.engine.items import Items, bind_items, read_items
+from nexa_core.engine.packaging import read_manifest
+from nexa_core.engine.training import read_training
+from nexa_core.errors import UnknownNameError, UsageError
+from nexa_core.pipeline import Evaluate, Pipeline, Role
+from nexa_core.prompts import Prompt
+from nexa_core.protocols import Model, Scorer
+from nexa_core.store.files import replace_file
+
+__all__ = ["ARMS", "Evaluation", "evaluate", "evaluate_run"]
+
+BASE, FEW_SHOT, TUNED = "base", "base-few-shot", "tuned"
+ARMS = (BASE, FEW_SHOT, TUNED)
+COMPARED = ((BASE, TUNED), (FEW_SHOT, TUNED), (BASE, FEW_SHOT))
+"""Pairs that are compared where both arms were run; the first of them is the headline."""
+FEW_SHOT_PROMPTS = ("eval/few_shot", "bootstrap/response")
+MAX_TOKENS = (32, 512)
+DEFAULT_MAX_TOKENS = 256
+MEASURED_ROWS = 500
+COMPARISON = "comparison.json"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the arms predicted and how they compare."""
+
+    items: Items
+    scorer: str
+    predictions: tuple[Predictions, ...]
+    comparisons: tuple[Compared, ...]
+    max_tokens: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of `comparison.json`."""
+        return {
+            "version": 1,
+            "items": self.items.name,
+            "n": len(self.items.rows),
+            "item_hash": self.items.hash,
+            "scorer": self.scorer,
+            "max_tokens": self.max_tokens,
+            "arms": {each.arm: each.as_json() for each in self.predictions},
+            "comparisons": [compared.as_json() for compared in self.comparisons],
+        }
+
+    def summarise(self, alpha: float) -> dict[str, Any]:
+        """The evaluation as `nexa run --json` prints it: accuracies, then the headline comparison.
+
+        `better` says whether the headline's second arm beats its first at `alpha`, two-sided mid-p.
+        """
+        found: dict[str, Any] = {
+            each.arm.replace("-", "_"): each.as_json()["accuracy"] for each in self.predictions
+        }
+        found["n"] = len(self.items.rows)
+        if self.comparisons:
+            pairs = self.comparisons[0].pairs
+            found |= {key: getattr(pairs, key) for key in ("b", "c", "p_exact", "p_midp")}
+            found |= {key: getattr(pairs, key) for key in ("delta", "delta_low", "delta_high")}
+            found["better"] = pairs.p_midp < alpha and pairs.delta > 0
+        found["comparisons"] = [compared.as_json() for compared in self.comparisons]
+        return found
+
+
+async def evaluate(
+    items: Items,
+    arms: Sequence[Arm],
+    scorer: tuple[str, Scorer],
+    folder: Path,
+    check_stop: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Ask every arm every item, compare them, and write `comparison.json` into `folder`.
+
+    `scorer` comes with its name. Arms that ended before with the same settings are read back.
+    """
+    predictions = [await run_arm(arm, items, scorer, folder, check_stop) for arm in arms]
+    outcomes = {each.arm: each.outcomes for each in predictions}
+    compared = [
+        compare_outcomes(a, outcomes[a], b, outcomes[b])
+        for a, b in COMPARED
+        if a in outcomes and b in outcomes
+    ]
+    longest = max((arm.max_tokens for arm in arms), default=0)
+    found = Evaluation(items, scorer[0], tuple(predictions), tuple(compared), longest)
+    created = {"created_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+    text = json.dumps({**found.as_json(), **created}, indent=1, ensure_ascii=False)
+    replace_file(folder / COMPARISON, text.encode() + b"\n")
+    return found
+
+
+async def evaluate_run(context: Context) -> dict[str, Any]:
+    """Evaluate as the run's pipeline says, into the run's `evaluation/`."""
+    pipeline = context.plan.pipeline
+    settings = pipeline.evaluate
+    assert settings is not None
+    items = _find_items(context, settings)
+    arms = _bind_arms(context, settings)
+    found = await evaluate(
+        items, arms, _bind_scorer(context, settings), context.run.evaluation, context.stop.check
+    )
+    return {"evaluation": found.summarise(settings.alpha)}
+
+
+def _find_items(context: Context, settings: Evaluate) -> Items:
+    """The items that are named, else up to `holdout` rows of the dataset's validation split."""
+    named = bind_items(context.plan)
+    if named is not None:
+        return named
+    rows = _HeldOut(context.run.dataset, settings.holdout or 0)
+    return read_items(f"{context.run.id}/validation", rows)
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """The first rows of a dataset's validation split, as items."""
+
+    dataset: Path
+    most: int
+
+    def rows(self) -> Any:
+        left = self.most
+        for path in sorted((self.dataset / "data").glob("validation-*.parquet")):
+            for row in pq.read_table(path).slice(0, left).to_pylist():
+                left -= 1
+                yield _as_item(row)
+
+
+def _as_item(row: Mapping[str, Any]) -> dict[str, Any]:
+    if "messages" in row:
+        *asked, answer = row["messages"]
+        return {"id": row["id"], "instruction": asked[-1]["content"], "answer": answer["content"]}
+    return {"id": row["id"], "instruction": row["prompt"], "answer": row["completion"]}
+
+
+def _bind_scorer(context: Context, settings: Evaluate) -> tuple[str, Scorer]:
+    plugins, place = context.plan.plugins, context.plan.pipeline.place("evaluate.scorer")
+    given = settings.scorer
+    written: dict[str, Any] = {given: {}} if isinstance(given, str) else given
+    ((name, options),) = written.items()
+    scorer = plugins.build(plugins.scorers.get(name, place), options, None, place)
+    shown = name if not options else f"{name} {json.dumps(options, sort_keys=True)}"
+    return shown, scorer
+
+
+def _bind_arms(context: Context, settings: Evaluate) -> list[Arm]:
+    """The arms of the pipeline, all on the student's weights; tuned has its adapter."""
+    place = context.plan.pipeline.place("evaluate.arms")
+    for name in settings.arms:
+        if name not in ARMS:
+            raise UnknownNameError("evaluation arm", name, ARMS, place)
+    dataset = read_manifest(context.run.dataset) or {}
+    chat = bool(dataset.get("chat"))
+    role = _find_student(context.plan.pipeline, chat)
+    base = context.plan.models.get(role)
+    template = dataset.get("prompt_template") or "{{ prompt }}\n"
+    # Rows held out hold the prompt as it was rendered.
+    asked = _plain_prompt("{{ prompt }}" if settings.items is None else template, chat)
+    tokens = settings.max_tokens or _measure_tokens(base, context.run.dataset)
+    arms = []
+    for name in settings.arms:
+        model = context.plan.models.get(_tune(context, role)) if name == TUNED else base
+        prompt = _few_shot_prompt(context, settings) if name == FEW_SHOT else asked
+        arms.append(Arm(name, model, prompt, tokens))
+    return arms
+
+
+def _find_student(pipeline: Pipeline, chat: bool) -> Role:
+    """The role that the student's weights have in the pipeline, else a role of its own."""
+    train = pipeline.train
+    if train is None:
+        steps = pipeline.generate_steps
+        if not steps:
+            raise UsageError(
+                "There is no model to evaluate: the pipeline neither trains nor generates.",
+                "Add a `train` section.",
+                pipeline.place("evaluate"),
+            )
+        return pipeline.models[steps[-1].model]
+    api = "chat" if chat else "completions"
+    known = (role for role in pipeline.models.values() if role.model == train.model)
+    role = next(known, None) or Role(model=train.model)
+    return role.model_copy(update={"api": api})
+
+
+def _tune(context: Context, role: Role) -> Role:
+    train = context.plan.pipeline.train
+    manifest = read_training(context.run.training(train.method)) if train else None
+    if train is None or manifest is None:
+        raise UsageError(
+            "The arm 'tuned' needs a trained student, and nothing was trained.",
+            "Add a `train` section, or leave 'tuned' out of evaluate.arms.",
+            context.plan.pipeline.place("evaluate.arms"),
+        )
+    adapter = context.run.training(train.method) / manifest["adapter"]
+    return role.model_copy(update={"adapter": str(adapter)})
+
+
+def _plain_prompt(template: str, chat: bool) -> Prompt:
+    """The prompt that training used: the packaged template, and nothing around it."""
+    return Prompt("packaged", template, api="chat" if chat else "completions", inputs=("prompt",))
+
+
+def _few_shot_prompt(context: Context, settings: Evaluate) -> Prompt:
+    plugins = context.plan.plugins
+    place = context.plan.pipeline.place("evaluate.few_shot")
+    if settings.few_shot is not None:
+        return plugins.prompt(settings.few_shot, settings.few_shot, place)
+    for name in FEW_SHOT_PROMPTS[:-1]:
+        try:
+            return plugins.prompt(name)
+        except UnknownNameError:
+            continue
+    return plugins.prompt(FEW_SHOT_PROMPTS[-1], FEW_SHOT_PROMPTS[-1], place)
+
+
+def _measure_tokens(model: Model, dataset: Path) -> int:
+    """Half as much again as the longest of the first completions that were trained on."""
+    longest = 0
+    for path in sorted((dataset / "data").glob("train-*.parquet"))[:1]:
+        for row in pq.read_table(path).slice(0, MEASURED_ROWS).to_pylist():
+            longest = max(longest, model.count_tokens(_as_item(row)["answer"]))
+    if longest == 0:
+        return DEFAULT_MAX_TOKENS
+    low, high = MAX_TOKENS
+    return min(max(low, longest * 3 // 2), high)
