@@ -1,4 +1,4 @@
-"""Models that run in this process through transformers: `local/FOLDER`, `local/NAME`, `hf/NAME@REVISION`."""
+"""Models that run in this process: `local/FOLDER`, `local/NAME`, `hf/NAME`, `hf/NAME@REVISION`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts to token ids and generated ids back to text, with every control token kept out of plain text."""
+"""Prompts to token ids and generated ids to text, with control tokens kept out of plain text."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import re
 import threading
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from nexa_core import Message
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
@@ -20,7 +18,7 @@ _BROKEN = "\N{REPLACEMENT CHARACTER}"
 class Encoder:
     """A tokenizer that refuses control tokens written in text; safe to call from any thread."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._lock = threading.Lock()  # a fast tokenizer cannot be borrowed twice
         self.size = len(tokenizer)
@@ -87,7 +85,7 @@ class Encoder:
         return int(ids[0])
 
     def _find_endings(self, stops: tuple[str, ...]) -> frozenset[int]:
-        """The tokens that can complete one of the stop strings: only after them is text searched."""
+        """The tokens that can complete a stop string: only after them is text searched."""
         if any(stop.endswith(" ") for stop in stops):
             return frozenset(
                 range(len(self._pieces))
@@ -124,6 +122,6 @@ class Encoder:
 
 
 def drop_broken_end(text: str) -> str:
-    """The text without a last character that was cut between its bytes (at most 3 of 4 are there)."""
+    """The text without a last character that was cut between its bytes (at most 3 of 4 there)."""
     kept = text.rstrip(_BROKEN)
     return kept if len(text) - len(kept) <= 3 else text

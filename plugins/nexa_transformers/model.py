@@ -1,4 +1,4 @@
-"""The model that a role gets: nexa's protocol over a loaded model, with all work in the model's own thread."""
+"""The model that a role gets: nexa's protocol over a loaded model, working in a thread of its own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LocalModel:
         self.revision = loaded.revision
         given = role.batch if isinstance(role.batch, int) and role.batch is not True else None
         self.batch_size: int | None = given or (
-            128 if loaded.model.num_parameters() < _SMALL else 32
+            256 if loaded.model.num_parameters() < _SMALL else 32
         )
         self._loaded = loaded
 
@@ -51,7 +51,7 @@ class LocalModel:
         return _raise((await self.complete_many([request]))[0])
 
     async def complete_many(self, requests: Sequence[Request]) -> Sequence[Completion | Exception]:
-        """One completion per request, in order; a ValueError for a request that cannot be answered."""
+        """One completion per request, in order, or why that request cannot be answered."""
         return await self._work(lambda cancelled: self._complete(requests, cancelled))
 
     async def choose(self, request: Request, options: Sequence[str]) -> Choice:
@@ -95,15 +95,11 @@ class LocalModel:
         self, requests: Sequence[Request], cancelled: threading.Event
     ) -> list[Completion | Exception]:
         encoded = [self._encode(request, completes=True) for request in requests]
-        fit = [
-            (request, ids)
-            for request, ids in zip(requests, encoded, strict=True)
-            if isinstance(ids, list)
-        ]
-        grown = iter(
-            decoding.complete(self._loaded, *zip(*fit, strict=True), cancelled) if fit else ()
-        )
-        shared = split_head([ids for _, ids in fit]) if self._loaded.shares_head else 0
+        answered = [at for at, ids in enumerate(encoded) if isinstance(ids, list)]
+        prompts = [ids for ids in encoded if isinstance(ids, list)]
+        asked = [requests[at] for at in answered]
+        grown = iter(decoding.complete(self._loaded, asked, prompts, cancelled) if asked else ())
+        shared = split_head(prompts) if self._loaded.shares_head else 0
         return [
             ids if isinstance(ids, Exception) else self._read(next(grown), len(ids), shared)
             for ids in encoded

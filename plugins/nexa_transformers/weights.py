@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from nexa_core import UnknownNameError
+from nexa_core import PreflightError, UnknownNameError
 
 _WEIGHED = {".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken"}
 """What decides a model's replies; cards, pickles and checkpoints in sub-folders do not."""
@@ -56,6 +56,20 @@ def find_hub(reference: str) -> Weights:
     """The hub's model `NAME` or `NAME@REVISION`."""
     name, _, revision = reference.partition("@")
     return Weights(name, revision or None, on_hub=True)
+
+
+def hash_adapter(folder: Path) -> str:
+    """The hash of a LoRA adapter's folder.
+
+    Raises:
+        PreflightError: The folder holds no adapter.
+    """
+    if not (folder / "adapter_config.json").is_file():
+        raise PreflightError(
+            f"The adapter '{folder}' cannot be used: there is no adapter_config.json in it.",
+            "Give the folder that a training left, as in artifacts/RUN/training/NAME/adapter.",
+        )
+    return hash_folder(folder)
 
 
 def hash_folder(folder: Path) -> str:
