@@ -84,6 +84,7 @@ class Progress:
     """The last look of the gate."""
     decisions: list[tuple[int, str]] = field(default_factory=list)
     changes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """How the present iteration's parameters differ from the one before: path to [old, new]."""
     changed_for: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -217,7 +218,6 @@ class Progress:
     def _on_gate_decided(self, record: Mapping[str, Any]) -> None:
         self.decision = record
         self.decisions.append((record["iteration"], record["decision"]))
-        self.changes, self.changed_for = {}, ""
 
     def _on_parameters_changed(self, record: Mapping[str, Any]) -> None:
         self.changes, self.changed_for = record["changes"], record["reason"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "show_bytes",
     "show_count",
     "show_number",
+    "show_percent",
     "show_share",
     "show_span",
     "show_usd",
@@ -22,7 +24,10 @@ def show_count(number: float) -> str:
 
 def show_number(value: object) -> str:
     """A parameter's value in few digits: 0.30000000000000004 is 0.3."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    text = f"{value:.4g}"
+    return text if any(mark in text for mark in ".en") else f"{text}.0"
 
 
 def show_share(share: float) -> str:
@@ -30,11 +35,16 @@ def show_share(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def show_percent(share: float) -> str:
+    """A share as a person would write it down: 5 %, 12.5 %."""
+    return f"{100 * share:.3g} %"
+
+
 def show_usd(usd: float) -> str:
     """Dollars; below ten cents with as many decimals as two digits of the amount need."""
-    if usd == 0 or usd >= 0.1:
+    if usd <= 0 or usd >= 0.1:
         return f"${usd:,.2f}"
-    return f"${usd:.6f}".rstrip("0") if usd >= 0.000001 else "<$0.000001"
+    return f"${usd:.{1 - math.floor(math.log10(usd))}f}"
 
 
 def show_span(seconds: float) -> str:

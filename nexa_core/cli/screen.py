@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -15,7 +15,7 @@ from rich.text import Text
 from nexa_core.actions.watching import Progress
 from nexa_core.cli import look
 from nexa_core.cli.figures import show_count, show_number, show_span, show_usd
-from nexa_core.cli.trail import show_changes, show_checks
+from nexa_core.cli.trail import show_checks
 
 __all__ = ["Screen", "draw"]
 
@@ -23,7 +23,11 @@ WIDTH = 100
 """The screen is never wider than this: long lines are hard to read."""
 FRAMES_PER_SECOND = 8
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-_PARAMETERS = 4
+_TITLES = {
+    "package": "Packaging the accepted rows",
+    "train": "Training",
+    "evaluate": "Evaluating base against tuned",
+}
 
 
 class Screen:
@@ -66,15 +70,15 @@ def draw(progress: Progress, now: float, width: int = 80, height: int = 24) -> R
     if not progress.run:
         return look.line((_spin(now), "cyan"), "  starting …")
     head = [
-        look.blank(),
         _title(progress, now, width),
         look.blank(),
-        _rail(progress, now),
+        _rail(progress, now, width),
         look.blank(),
     ]
-    middle = [*_work(progress, width), *_money(progress)]
+    middle = [*_work(progress, now, width), *_money(progress)]
+    notes = _notes(progress, width)
     room = height - 2 - len(head) - len(middle)
-    return look.stack(*head, *middle, *_gate(progress, room, width), *_notes(progress))
+    return look.stack(*head, *middle, *_gate(progress, room - len(notes)), *notes)
 
 
 def _spin(now: float) -> str:
@@ -87,23 +91,31 @@ def _title(progress: Progress, now: float, width: int) -> RenderableType:
     return _ends(left, look.say(show_span(now - began), "dim"), width)
 
 
-def _rail(progress: Progress, now: float) -> RenderableType:
-    """The phases in a row: done, under way, to come."""
-    parts: list[object] = []
+def _rail(progress: Progress, now: float, width: int) -> RenderableType:
+    """The phases in a row: done, under way, to come; with the time each took where there is room."""
+    for timed in (True, False):
+        text = look.line(" ", *_stations(progress, now, timed))
+        if text.cell_len < width - 1:
+            break
+    return _trimmed(text, width - 2)
+
+
+def _stations(progress: Progress, now: float, timed: bool) -> Iterator[object]:
     for name in progress.outline.phases or tuple(progress.phases):
         phase = progress.phases.get(name)
-        if parts:
-            parts.append((" ── ", "dim"))
+        if name != (progress.outline.phases or tuple(progress.phases))[0]:
+            yield (" ── ", "dim")
         if phase is None:
-            parts.append((f"○ {name}", "dim"))
-        elif phase.seconds is not None:
-            parts += [("● ", "green"), name, (f" {show_span(phase.seconds)}", "dim")]
+            yield (f"○ {name}", "dim")
+        elif phase.seconds is None:
+            yield (f"{_spin(now)} {name}", "bold cyan")
         else:
-            parts.append((f"{_spin(now)} {name}", "bold cyan"))
-    return look.line(" ", *parts)
+            yield ("● ", "green")
+            yield f"{name}"
+            yield (f" {show_span(phase.seconds)}" if timed else "", "dim")
 
 
-def _work(progress: Progress, width: int) -> list[RenderableType]:
+def _work(progress: Progress, now: float, width: int) -> list[RenderableType]:
     """What is being done, how far it is, how fast it goes."""
     if progress.phase is None:
         return []
@@ -111,7 +123,8 @@ def _work(progress: Progress, width: int) -> list[RenderableType]:
         return _rows(progress, width)
     if progress.training:
         return _training(progress, width)
-    return []
+    title = look.line(" ", (_TITLES.get(progress.phase.name, progress.phase.name), "bold"))
+    return [_ends(title, look.say(show_span(progress.phase.elapsed(now)), "dim"), width)]
 
 
 def _rows(progress: Progress, width: int) -> list[RenderableType]:
@@ -131,7 +144,7 @@ def _rows(progress: Progress, width: int) -> list[RenderableType]:
         _ends(_states(progress), _pace(progress), width),
     ]
     if progress.phase is not None and progress.phase.name == "pilot":
-        lines += _parameters(progress)
+        lines += _parameters(progress, width)
     return lines
 
 
@@ -152,29 +165,25 @@ def _pace(progress: Progress) -> Text:
     return look.say(speed + eta, "dim")
 
 
-def _parameters(progress: Progress) -> list[RenderableType]:
-    changed = progress.changes
-    shown = list(progress.parameters.items())[:_PARAMETERS]
-    if not shown:
-        return []
+def _parameters(progress: Progress, width: int) -> list[RenderableType]:
+    """The iteration's parameters; those that the reviewer changed with their old value, and why."""
+    short = {path: path.rpartition(".")[2] for path in progress.parameters}
+    if len(set(short.values())) < len(short):
+        short = {path: path for path in short}
     parts: list[object] = [" "]
-    for path, value in shown:
-        name = (
-            path.rpartition(".")[2]
-            if len(_ends_of(progress.parameters)) == len(progress.parameters)
-            else path
-        )
-        parts += [
-            (f"{name} ", "dim"),
-            (show_number(value), "cyan" if path in changed else ""),
-            "   ",
-        ]
-    return [look.line(*parts)]
+    for path, value in progress.parameters.items():
+        old = progress.changes.get(path, [value])[0]
+        was = (f"{show_number(old)} → ", "dim") if path in progress.changes else ""
+        style = "bold cyan" if path in progress.changes else ""
+        parts += [(f"{short[path]} ", "dim"), was, (show_number(value), style), "   "]
+    found: list[RenderableType] = [_trimmed(look.line(*parts), width - 2)] if short else []
+    reason = progress.changed_for if progress.changes else ""
+    return [*found, *(look.say(f" {each}", "dim") for each in _clip(reason, width - 3))]
 
 
-def _ends_of(parameters: Mapping[str, Any]) -> set[str]:
-    """The last words of parameter paths; as many as there are paths when they tell them apart."""
-    return {path.rpartition(".")[2] for path in parameters}
+def _trimmed(text: Text, width: int) -> Text:
+    text.truncate(width, overflow="ellipsis")
+    return text
 
 
 def _training(progress: Progress, width: int) -> list[RenderableType]:
@@ -205,22 +214,21 @@ def _money(progress: Progress) -> list[RenderableType]:
     return [look.line(*parts)]
 
 
-def _gate(progress: Progress, room: int, width: int) -> list[RenderableType]:
-    """The last look of the gate: its rules as they stand, then what was changed and why."""
-    if not progress.decision:
+def _gate(progress: Progress, room: int) -> list[RenderableType]:
+    """The last look of the gate: its rules as they stood then, those that do not hold first."""
+    if not progress.decision or room < 4:
         return []
     checks = sorted(progress.decision["checks"], key=_urgency)
-    changes = show_changes(progress.changes)
-    reason = _clip(progress.changed_for, width - 4) if changes else []
-    fits = max(1, room - 3 - len(changes) - len(reason))
-    word = progress.decision["decision"]
-    trail = _trail(progress.decisions)
-    title = look.line((" Gate ", "bold"), (word, look.style_of(word)), (f"   {trail}", "dim"))
+    fits = len(checks) if len(checks) <= room - 2 else room - 3
+    word, iteration = progress.decision["decision"], progress.decision["iteration"]
+    title = look.line(
+        (" Gate ", "bold"),
+        (word, look.style_of(word)),
+        (f" on iteration {iteration}{_trail(progress.decisions[:-1])}", "dim"),
+    )
     parts: list[RenderableType] = [look.blank(), title, look.inset(show_checks(checks[:fits]))]
     if len(checks) > fits:
-        parts.append(look.say(f"  {len(checks) - fits} more rules pass", "dim"))
-    parts += [look.inset(each) for each in changes]
-    parts += [look.inset(look.say(each, "dim")) for each in reason]
+        parts.append(look.say(f"  … and {len(checks) - fits} rules more", "dim"))
     return parts
 
 
@@ -228,10 +236,10 @@ def _urgency(check: Mapping[str, Any]) -> int:
     return ("FAIL", "INCONCLUSIVE", "PASS").index(str(check["verdict"]))
 
 
-def _trail(decisions: Iterable[tuple[int, str]]) -> str:
-    return "  ".join(
-        f"{iteration} {decision.lower()}" for iteration, decision in list(decisions)[-5:]
-    )
+def _trail(decisions: Sequence[tuple[int, str]]) -> str:
+    """The looks before the last: `after 1 iterate, 2 extend`."""
+    looks = ", ".join(f"{iteration} {decision.lower()}" for iteration, decision in decisions[-4:])
+    return f", after {looks}" if looks else ""
 
 
 def _clip(text: str, width: int, most: int = 2) -> list[str]:
@@ -244,10 +252,12 @@ def _clip(text: str, width: int, most: int = 2) -> list[str]:
     return [*lines[: most - 1], f"{lines[most - 1][: max(19, width - 2)]} …"]
 
 
-def _notes(progress: Progress) -> list[RenderableType]:
+def _notes(progress: Progress, width: int) -> list[RenderableType]:
     notes: list[RenderableType] = []
     if progress.warnings:
-        notes.append(look.line((" warning ", "yellow"), _clip(progress.warnings[-1], 68, 1)[0]))
+        notes.append(
+            look.line((" warning ", "yellow"), _clip(progress.warnings[-1], width - 12, 1)[0])
+        )
     if progress.stopping:
         text = " Stopping: bringing what is under way to a safe end. Ctrl-C again ends at once."
         notes.append(look.say(text, "yellow"))

@@ -13,6 +13,7 @@ from nexa_core.cli.trail import show_decisions
 
 __all__ = ["next_command", "show_outcome"]
 
+_ARMS = ("base", "base-few-shot", "tuned")
 _ENDINGS = {
     "done": "is done",
     "stopped": "was stopped by its gate",
@@ -32,7 +33,7 @@ def show_outcome(outcome: Mapping[str, Any]) -> RenderableType:
         look.say(outcome["reason"])
         if outcome.get("reason") and outcome["status"] != "done"
         else None,
-        show_decisions(iterations) if iterations else None,
+        show_decisions(iterations, in_full=outcome["status"] != "done") if iterations else None,
         look.blank(),
         look.columns(_facts(outcome)),
         look.blank(),
@@ -61,13 +62,11 @@ def next_command(outcome: Mapping[str, Any]) -> str:
 
 def _head(outcome: Mapping[str, Any]) -> RenderableType:
     status = outcome["status"]
-    spans = [f"{name} {show_span(seconds)}" for name, seconds in outcome.get("phases", {}).items()]
     return look.line(
         (outcome["run"], "bold"),
         " ",
         (_ENDINGS.get(status, status), look.style_of(status)),
-        (f"  {show_span(outcome['wall_s'])}", ""),
-        (f"  {' · '.join(spans)}", "dim"),
+        f" after {show_span(outcome['wall_s'])}",
     )
 
 
@@ -75,6 +74,9 @@ def _facts(outcome: Mapping[str, Any]) -> list[tuple[object, object]]:
     """Name and value of everything there is to say, in the order of the work."""
     facts: list[tuple[str, object]] = [("rows", _counts(outcome.get("rows", {})))]
     facts.append(("calls", _counts(outcome.get("calls", {}), every=True)))
+    if spans := outcome.get("phases"):
+        shown = (f"{name} {show_span(seconds)}" for name, seconds in spans.items())
+        facts.append(("phases", "  ".join(shown)))
     cost, accepted = outcome.get("cost_usd", 0.0), outcome.get("rows", {}).get("accepted", 0)
     if cost:
         each = f" · {show_usd(cost / accepted)} per accepted row" if accepted else ""
@@ -82,7 +84,8 @@ def _facts(outcome: Mapping[str, Any]) -> list[tuple[object, object]]:
     if training := outcome.get("training"):
         facts.append(("training", _training(training)))
     if evaluation := outcome.get("evaluation"):
-        facts += [("evaluation", text) for text in _evaluation(evaluation)]
+        names = ("evaluation", "")
+        facts += list(zip(names, _evaluation(evaluation), strict=False))
     places = {"dataset": outcome.get("dataset"), "report": outcome.get("report")}
     places["adapter"] = (outcome.get("training") or {}).get("adapter")
     facts += [(name, str(path)) for name, path in places.items() if path]
@@ -94,27 +97,29 @@ def _counts(counts: Mapping[str, int], every: bool = False) -> str:
 
 
 def _training(training: Mapping[str, Any]) -> str:
-    named = {name: training[name] for name in ("loss", "steps", "rows") if name in training}
-    return " · ".join(f"{name} {show_number(value)}" for name, value in named.items())
+    counts = [
+        f"{show_count(training[name])} {name}" for name in ("rows", "steps") if name in training
+    ]
+    loss = [f"loss {show_number(training['loss'])}"] if "loss" in training else []
+    return " · ".join([*counts, *loss])
 
 
 def _evaluation(evaluation: Mapping[str, Any]) -> list[str]:
     """The arms, then base against tuned."""
-    n = evaluation.get("n")
     arms = [
-        f"{name} {show_share(value)}"
+        f"{name.replace('_', '-')} {show_share(value)}"
         for name, value in evaluation.items()
         if _is_accuracy(name, value)
     ]
-    lines = [f"{' → '.join(arms)}{f' of {show_count(n)} items' if n else ''}"]
+    lines = [f"{'   '.join(arms)}   of {show_count(evaluation.get('n', 0))} items"]
     if "p_midp" in evaluation:
         low, high = evaluation["delta_low"], evaluation["delta_high"]
         lines.append(
-            f"{100 * low:+.1f} … {100 * high:+.1f} points · mid-p {evaluation['p_midp']:.2g}"
-            f" · {evaluation['b']} right before only, {evaluation['c']} after only"
+            f"tuned − base {100 * low:+.1f} … {100 * high:+.1f} points, "
+            f"mid-p {evaluation['p_midp']:.2g} ({evaluation['c']} won, {evaluation['b']} lost)"
         )
     return lines
 
 
 def _is_accuracy(name: str, value: object) -> bool:
-    return isinstance(value, float) and name.replace("_", "-") in ("base", "base-few-shot", "tuned")
+    return isinstance(value, float) and name.replace("_", "-") in _ARMS

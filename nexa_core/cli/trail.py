@@ -9,22 +9,25 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from nexa_core.cli import look
-from nexa_core.cli.figures import show_count, show_number, show_share
+from nexa_core.cli.figures import show_count, show_number, show_percent, show_share
 
 __all__ = ["describe_check", "show_changes", "show_checks", "show_decisions"]
 
 _RULES = {"below": "below", "at_least": "at least", "equals": "exactly"}
 
 
-def show_decisions(decisions: Iterable[Mapping[str, Any]], last: int = 8) -> RenderableType:
-    """Every look of the gate: the decision, what failed, what changed; the last look's rules in full."""
+def show_decisions(
+    decisions: Iterable[Mapping[str, Any]], last: int = 8, in_full: bool = True
+) -> RenderableType:
+    """Looks of the gate: the decision, why, what changed; `in_full` adds the last look's rules."""
     every = list(decisions)
     shown = every[-last:]
     parts: list[RenderableType] = []
     if len(every) > len(shown):
         parts.append(look.say(f"{len(every) - len(shown)} earlier looks", "dim"))
     parts += [_decision(one) for one in shown]
-    parts += [look.blank(), show_checks(every[-1]["checks"])]
+    if in_full:
+        parts += [look.blank(), show_checks(every[-1]["checks"])]
     return look.block("Decisions", *parts)
 
 
@@ -82,7 +85,7 @@ def _short(verdict: str) -> str:
 
 def _rule(check: Mapping[str, Any]) -> str:
     threshold = check["threshold"]
-    shown = show_share(threshold) if _is_rate(check) else f"{threshold:g}"
+    shown = show_percent(threshold) if _is_rate(check) and threshold else f"{threshold:g}"
     return f"{_RULES.get(check['rule'], check['rule'])} {shown}"
 
 
