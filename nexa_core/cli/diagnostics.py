@@ -18,7 +18,7 @@ import click
 from nexa_core.errors import DiskFullError, NexaError, Place, StoreError, UsageError
 from nexa_core.terminal import safe_text
 
-__all__ = ["Boundary", "redact", "tell", "warn"]
+__all__ = ["Boundary", "ReaderGoneError", "redact", "tell", "warn"]
 
 BUG = 70
 INTERRUPTED = 130
@@ -82,7 +82,7 @@ class Boundary:
             return int(error.exit_code)
         if isinstance(error, SystemExit):
             return error.code if isinstance(error.code, int) else BUG
-        if isinstance(error, BrokenPipeError):
+        if isinstance(error, (BrokenPipeError, ReaderGoneError)):
             # What is still buffered has no reader either: the interpreter must not try again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return PIPE_CLOSED
@@ -106,6 +106,10 @@ class Boundary:
         else:
             _write(_format(error), safe=True)
         return error.exit_code
+
+
+class ReaderGoneError(Exception):
+    """Nobody reads stdout any more. No OSError: click would end the process by itself."""
 
 
 class BugError(NexaError):

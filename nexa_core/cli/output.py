@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nexa_core.cli.diagnostics import ReaderGoneError
 from nexa_core.terminal import safe_text
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def print_text(text: str) -> None:
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print rows as CSV (RFC 4180) as they come: exactly what they hold, unless a terminal shows it."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = csv.writer(_Stdout(), lineterminator="\n")
     writer.writerow(map(_csv_cell, columns))
     for row in rows:
         writer.writerow(map(_csv_cell, row))
@@ -109,5 +110,15 @@ def _plain(value: Any) -> Any:
     return isoformat() if callable(isoformat) else str(value)
 
 
+class _Stdout:
+    """Where the CSV writer writes."""
+
+    def write(self, text: str) -> None:
+        _write(text)
+
+
 def _write(text: str) -> None:
-    sys.stdout.write(text)
+    try:
+        sys.stdout.write(text)
+    except BrokenPipeError as cause:
+        raise ReaderGoneError from cause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,7 +136,7 @@ def run(workspace: Path) -> Run:
     made.record_path.write_text(json.dumps(record))
     made.events_path.write_text("".join(f"{line}\n" for line in _log()))
     for number, name in enumerate(UNITS):
-        _write_unit(made, name, 7 if name == "scale" else 10, number)
+        _write_unit(made, name, number)
     return Run(made.path)
 
 
@@ -146,7 +147,7 @@ def _log() -> list[str]:
     ]
 
 
-def _write_unit(run: Run, name: str, rows: int, number: int) -> None:
+def _write_unit(run: Run, name: str, number: int) -> None:
     folder = run.scale if name == "scale" else run.iteration(int(name[-2:]))
     folder.create()
     committed = next(
@@ -216,3 +217,17 @@ def invoke(capsys: pytest.CaptureFixture[str]):
         return Finished(code, *capsys.readouterr())
 
     return run_nexa
+
+
+@pytest.fixture
+def golden():
+    """Compares text with the bytes in golden/NAME; NEXA_CORE_UPDATE_GOLDEN=1 stores it anew."""
+
+    def compare(name: str, text: str) -> None:
+        path = Path(__file__).parent / "golden" / name
+        if os.environ.get("NEXA_CORE_UPDATE_GOLDEN"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(text.encode())
+        assert text.encode() == path.read_bytes()
+
+    return compare
