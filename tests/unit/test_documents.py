@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexa_core.documents import MAX_BYTES, parse_yaml, read_yaml
@@ -25,6 +25,7 @@ PLAIN = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(PLAIN)
 def test_json_reads_as_itself(value: object) -> None:
     """Every JSON text is a YAML text with the same value."""
@@ -86,10 +87,10 @@ def test_an_alias_bomb_is_refused_at_once() -> None:
     """Nine levels of ten aliases stop at the cap, in bounded time."""
     pairs = itertools.pairwise("abcdefghi")
     levels = [f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in pairs]
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(UsageError, match="aliases are expanded"):
         parse_yaml("\n".join(["a: &a [x, x, x, x, x, x, x, x, x, x]", *levels]), "x.yaml")
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_an_alias_that_holds_itself_is_refused() -> None:
@@ -123,7 +124,7 @@ def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
 
 def test_brackets_without_end_are_no_crash() -> None:
     """A file of nothing but brackets is an error in bounded time."""
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(UsageError, match="nests too deeply"):
         parse_yaml("[" * 500_000, "x.yaml")
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
