@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         SettingChanged,
         ShardCommitted,
         ShardProgressed,
+        StopRequested,
         TrainingProgressed,
         WarningRaised,
     )
@@ -190,6 +191,7 @@ __all__ = [
     "Spec",
     "State",
     "StepError",
+    "StopRequested",
     "StoreError",
     "TooManyFailuresError",
     "Trainer",
