@@ -9,6 +9,7 @@ from nexa_core.engine.plan import Plan
 from nexa_core.errors import PreflightError
 from nexa_core.gates import never_passes
 from nexa_core.pipeline import GenerateStep
+from nexa_core.plugins import check_needs
 
 LEAST_FREE_BYTES = 200_000_000
 
@@ -18,6 +19,7 @@ def check_plan(plan: Plan, artifacts: Path) -> list[str]:
 
     Models are built, and asked whether they take the sampling keys; nothing is asked of them.
     """
+    _check_later_phases(plan)
     _check_prompts(plan)
     _check_pilot(plan)
     _check_models(plan)
@@ -25,6 +27,22 @@ def check_plan(plan: Plan, artifacts: Path) -> list[str]:
     # Built here so that a wrong option or a missing column is found before the first call.
     _ = plan.metrics, plan.set_checks
     return list(plan.pipeline.warnings)
+
+
+def _check_later_phases(plan: Plan) -> None:
+    """What packaging, training and evaluation name is there, and so is what they need."""
+    pipeline, plugins = plan.pipeline, plan.plugins
+    if pipeline.package is not None:
+        plugins.exporters.get(pipeline.package.format, pipeline.place("package.format"))
+    if pipeline.train is not None:
+        place = pipeline.place("train.method")
+        offer = plugins.trainers.offer(pipeline.train.method, place)
+        noun = plugins.trainers.noun
+        check_needs(offer.spec, f"The {noun}", offer.plugin.distribution, place)
+    if pipeline.evaluate is not None:
+        scorer = pipeline.evaluate.scorer
+        name = scorer if isinstance(scorer, str) else next(iter(scorer))
+        plugins.scorers.get(name, pipeline.place("evaluate.scorer"))
 
 
 def _check_prompts(plan: Plan) -> None:
