@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from nexa_core import stats
 from nexa_core.gates import Gate, Look, Rule, Ruling, assess_gate, decide, read_gate, rows_auto
 from nexa_core.records import Decision, Verdict

@@ -32,6 +32,7 @@ __all__ = [
     "Verdict",
     "canonical_json",
     "content_hash",
+    "mend_text",
 ]
 
 Row = Mapping[str, Any]
@@ -41,6 +42,15 @@ Row = Mapping[str, Any]
 def canonical_json(value: object) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def mend_text(text: str) -> str:
+    """The text with half characters (lone surrogates) replaced, so that it can be stored as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
 
 
 def content_hash(value: object, length: int = 64) -> str:

@@ -67,7 +67,9 @@ class Spec:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ValueError(f"'{self.name}' is no spec name: use a-z, 0-9, _ and start with a letter")
+            raise ValueError(
+                f"'{self.name}' is no spec name: use a-z, 0-9, _ and start with a letter"
+            )
 
 
 @dataclass(frozen=True, slots=True)

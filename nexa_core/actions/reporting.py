@@ -24,7 +24,7 @@ def compare(a: Path, b: Path | None = None, **fields: str) -> dict[str, Any]:
 
     `fields` may name a_field, b_field, on and field, as `compare_files` of the evaluation takes them.
     """
-    from nexa_core.engine.evaluation import compare_files
+    from nexa_core.engine.comparison import compare_files
 
     result: dict[str, Any] = compare_files(a, b or a, **fields)
     return result

@@ -107,12 +107,13 @@ def resume_run(
     phases: Sequence[str] | None = None,
     listeners: Sequence[Listener] = (),
     workspace_plugins: bool = True,
+    salvage: bool = False,
 ) -> Outcome:
     """Take a run up again where it ended: what is committed stays, what was paid for is replayed."""
     workspace.load_environment()
     plugins = load_plugins(workspace, workspace_plugins)
     found = open_run(workspace.artifacts_path, run)
-    return resume(found, workspace, plugins, phases, listeners, sets)
+    return resume(found, workspace, plugins, phases, listeners, sets, salvage)
 
 
 def resume(
@@ -122,15 +123,16 @@ def resume(
     phases: Sequence[str] | None = None,
     listeners: Sequence[Listener] = (),
     sets: Sequence[str] = (),
+    salvage: bool = False,
 ) -> Outcome:
     """Take up an opened run. Without `phases`, those it was started with."""
     plan, source = bind_stored(run, workspace, plugins)
     status = read_status(run.path)["status"]
-    begun: list[Any] = [RunResumed(run.id, status)]
+    begun: list[Event] = [RunResumed(run.id, status)]
     plan, changed = _change_settings(plan, sets)
     check_plan(plan, workspace.artifacts_path)
     wanted = phases or run.record["phases"]
-    return _carry_out(run, plan, source, workspace, wanted, listeners, [*begun, *changed])
+    return _carry_out(run, plan, source, workspace, wanted, listeners, [*begun, *changed], salvage)
 
 
 def scale_run(run: str, *, workspace: Workspace, **settings: Any) -> Outcome:
@@ -187,11 +189,13 @@ def _carry_out(
     workspace: Workspace,
     phases: Sequence[str],
     listeners: Sequence[Listener],
-    begun: Sequence[Any],
+    begun: Sequence[Event],
+    salvage: bool = False,
 ) -> Outcome:
     with RunLock.acquire(run.path):
         announcer = Announcer(run.path, (plan.plugins.notify, *listeners))
-        context = Context(run, plan, announcer, workspace.reviews_path / run.id, source)
+        reviews = workspace.reviews_path / run.id
+        context = Context(run, plan, announcer, reviews, source, salvage=salvage)
         for event in begun:
             announcer.announce(event)
         try:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from nexa_core.errors import NexaError
 from nexa_core.protocols import Model
-from nexa_core.records import Choice, Completion, Request, canonical_json
+from nexa_core.records import Choice, Completion, Request, canonical_json, mend_text
 
 Reply = TypeVar("Reply", Completion, Choice)
 
@@ -275,8 +275,8 @@ class Calls:
                 "model": caller.model.name,
                 "served_by": None if error else reply.served_by,
                 "request": _request_json(request),
-                "reply": None if error else canonical_json(reply.as_json()),
-                "error": error,
+                "reply": None if error else mend_text(canonical_json(reply.as_json())),
+                "error": error and mend_text(error),
                 "finish_reason": getattr(reply, "finish_reason", None),
                 "prompt_tokens": usage.prompt_tokens if usage else None,
                 "completion_tokens": usage.completion_tokens if usage else None,

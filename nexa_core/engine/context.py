@@ -44,6 +44,8 @@ class Context:
     reviews: Path
     source: Source | None = None
     stop: StopFlag = field(default_factory=StopFlag)
+    salvage: bool = False
+    """Take what is whole of a damaged journal, and ask the lost calls again."""
 
     @property
     def seed(self) -> int:

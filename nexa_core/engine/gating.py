@@ -151,7 +151,7 @@ async def _ask_reviewers(
     opinions: list[Opinion] = []
     for use in gate.reviewers:
         spec = plan.plugins.reviewers.get(use.name, use.place)
-        reviewer = plan.plugins.build(spec, dict(use.options))
+        reviewer = plan.plugins.build(spec, dict(use.options), place=use.place)
         with boundary(PluginError, f"The reviewer '{use.name}'"):
             opinions.append(await reviewer.review(evidence))
         if ruling.decision is Decision.ITERATE and conclude(ruling, opinions, evidence).changes:

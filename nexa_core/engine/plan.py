@@ -17,12 +17,13 @@ from nexa_core.engine.steps.critic import Critic
 from nexa_core.engine.steps.generate import Generate
 from nexa_core.engine.steps.stream import Step
 from nexa_core.engine.tallies import NamedMetric
-from nexa_core.errors import PreflightError
+from nexa_core.errors import GateFileError, Place, PreflightError
 from nexa_core.gates import Gate
-from nexa_core.pipeline import CheckStep, CriticStep, GenerateStep, Pipeline
+from nexa_core.pipeline import CheckStep, CheckUse, CriticStep, GenerateStep, Pipeline, Role
 from nexa_core.plugins import Plugins
 from nexa_core.prompts import Prompt
 from nexa_core.protocols import Model, SetCheck
+from nexa_core.specs import CheckSpec
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Models:
         self._plugins = plugins
         self._built: dict[str, Model] = {}
 
-    def get(self, role: Any) -> Model:
+    def get(self, role: Role, place: Place | None = None) -> Model:
         """The model a role names; equal roles share one."""
         key = role.model_dump_json(exclude={"sampling"})
         if key not in self._built:
-            self._built[key] = self._plugins.build_model(role)
+            self._built[key] = self._plugins.build_model(role, place)
         return self._built[key]
 
 
@@ -121,23 +122,23 @@ class Plan:
             for step in self.pipeline.steps
             if isinstance(step, CheckStep)
             for use in step.checks
-            if self.plugins.checks.get(use.name).over == "set"
+            if self._check_spec(use).over == "set"
         )
 
     @cached_property
     def metrics(self) -> tuple[NamedMetric, ...]:
         """The gate's metrics, and the two that every run counts."""
         rules = [*self.gate.hard, *self.gate.soft] if self.gate else []
-        uses: dict[str, tuple[str, Mapping[str, Any]]] = {
-            rule.key: (rule.metric, rule.options) for rule in rules
-        }
+        uses = {rule.key: (rule.metric, rule.options, rule.place) for rule in rules}
         for always in ("failed_rate", "acceptance_rate"):
-            uses.setdefault(always, (always, {}))
-        return tuple(self._metric(key, name, options) for key, (name, options) in uses.items())
+            uses.setdefault(always, (always, {}, None))
+        return tuple(self._metric(key, *use) for key, use in uses.items())
 
-    def _metric(self, key: str, name: str, options: Mapping[str, Any]) -> NamedMetric:
-        spec = self.plugins.metrics.get(name)
-        metric = self.plugins.build(spec, dict(options), self.facts)
+    def _metric(
+        self, key: str, name: str, options: Mapping[str, Any], place: Place | None
+    ) -> NamedMetric:
+        spec = self.plugins.metrics.get(name, place)
+        metric = self.plugins.build(spec, dict(options), self.facts, place, GateFileError)
         return NamedMetric(key, name, metric, spec.aggregate, spec.population)
 
     def build_steps(self, calls: Calls, retry: bool = False) -> list[Step]:
@@ -180,17 +181,24 @@ class Plan:
         return [
             NamedCheck(use.id, self._check(use), use.on_fail)
             for use in step.checks
-            if self.plugins.checks.get(use.name).over == "row"
+            if self._check_spec(use).over == "row"
         ]
 
-    def _check(self, use: Any) -> Any:
+    def _check_spec(self, use: CheckUse) -> CheckSpec:
+        return self.plugins.checks.get(use.name, self.pipeline.place(use.id))
+
+    def _check(self, use: CheckUse) -> Any:
         if use.id not in self.built:
-            spec = self.plugins.checks.get(use.name)
-            self.built[use.id] = self.plugins.build(spec, use.options, self.facts)
+            place = self.pipeline.locate(use.id)
+            self.built[use.id] = self.plugins.build(
+                self._check_spec(use), use.options, self.facts, place
+            )
         return self.built[use.id]
 
     def _caller(self, step: Any) -> Caller:
-        return Caller(step.id, step.model, self.models.get(self.pipeline.models[step.model]))
+        place = self.pipeline.place(f"models.{step.model}.model")
+        role = self.pipeline.models[step.model]
+        return Caller(step.id, step.model, self.models.get(role, place))
 
     def _terms_after(self, step: Any) -> list[Term]:
         if not self.accept_rule.eager:

@@ -78,7 +78,7 @@ def _check_models(plan: Plan) -> None:
         if not hasattr(step, "model"):
             continue
         role = plan.pipeline.models[step.model]
-        model = plan.models.get(role)
+        model = plan.models.get(role, plan.pipeline.place(f"models.{step.model}.model"))
         problems = model.preflight(plan.pipeline.effective_sampling(step))
         if problems:
             raise PreflightError(

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from nexa_core.errors import Place, SourceError
 from nexa_core.protocols import Source
-from nexa_core.records import Row, canonical_json
+from nexa_core.records import Row, canonical_json, mend_text
 
 OWN_COLUMNS = frozenset(
     [
@@ -247,6 +247,10 @@ def _parse_line(line: bytes, number: int) -> Row | Exception:
         return ValueError(f"line {number} is no JSON: {cause}")
     if not isinstance(value, dict):
         return ValueError(f"line {number} is no JSON object")
+    if b"\\u" in line:
+        # An escape may be half a character, which no text file can hold.
+        mended: Row = json.loads(mend_text(canonical_json(value)))
+        return mended
     return value
 
 

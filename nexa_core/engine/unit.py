@@ -25,6 +25,7 @@ from nexa_core.records import State
 from nexa_core.store import journal as journals
 from nexa_core.store import manifest as manifests
 from nexa_core.store import shards
+from nexa_core.store.recovery import restore_journal
 from nexa_core.store.runs import ShardFolder
 
 SAMPLED_ROWS = 2
@@ -66,6 +67,7 @@ class Unit:
         """The committed shards; those whose files went bad are retracted, to be done again."""
         entries = manifests.read_manifest(self.folder.path)
         for entry in shards.find_damaged(self.folder.shards, entries):
+            restore_journal(self.folder.shards, entry)
             manifests.retract_entry(self.folder.path, entry, "a file is missing or altered")
             told = f"{entry.unit} was damaged on disk and is done again"
             self.context.announcer.announce(WarningRaised(told))
@@ -73,6 +75,7 @@ class Unit:
         # Only shards without a gap before them count: later ones may rest on the missing one.
         whole = [e for position, e in enumerate(entries) if e.shard == position]
         for entry in entries[len(whole) :]:
+            restore_journal(self.folder.shards, entry)
             manifests.retract_entry(self.folder.path, entry, "an earlier shard is done again")
         shards.sweep(self.folder.shards, whole)
         return whole
@@ -95,7 +98,7 @@ class Unit:
         self.context.stop.check()
         started = time.perf_counter()
         order = ShardOrder(self.context.run.id, self.name, index, rows)
-        found = journals.read_journal(self.folder.shards, order.name)
+        found = journals.read_journal(self.folder.shards, order.name, self.context.salvage)
         journal = journals.Journal.open(self.folder.shards, order.name)
         calls = Calls(journal, dict(found.replies), self.context.stop.check)
         try:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from nexa_core import Evidence, GateCheck, Verdict
-
 from nexa_reviewers.gaps import measure_gap, metric_name
 from nexa_reviewers.rules import find_rule
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from nexa_core import Evidence, GateCheck, Opinion, Verdict
-
 from nexa_reviewers.gaps import measure_gap, metric_name
 from nexa_reviewers.history import has_failed
 from nexa_reviewers.rules import RULES, Move, MoveRule, find_rule

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nexa_core import Evidence
-
 from nexa_reviewers.history import find_bound, was_tried
 from nexa_reviewers.rules import KNOBS, Knob, Move
 

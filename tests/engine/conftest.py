@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nexa_core.actions import running
 from nexa_core.engine.campaign import PHASES, Outcome
 from nexa_core.pipeline import pipeline_from

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+
 from nexa_core.actions import reviewing, running
 from nexa_core.errors import (
     RunLockedError,

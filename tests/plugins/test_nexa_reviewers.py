@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nexa_core import Evidence, GateCheck, Verdict, gates
 
 import nexa_checks
 import nexa_reviewers
+from nexa_core import Evidence, GateCheck, Verdict, gates
 from nexa_reviewers.policy import Policy
 from nexa_reviewers.rules import RULES, find_rule
 

@@ -7,8 +7,19 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "trl", "datasets", "textual", "litellm", "aiohttp", "pyarrow",
-         "duckdb", "scipy", "pydantic")
+HEAVY = (
+    "torch",
+    "transformers",
+    "trl",
+    "datasets",
+    "textual",
+    "litellm",
+    "aiohttp",
+    "pyarrow",
+    "duckdb",
+    "scipy",
+    "pydantic",
+)
 
 
 def loaded_by(code: str) -> set[str]:

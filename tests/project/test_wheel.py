@@ -13,7 +13,9 @@ ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.slow
 
 
-def call(*command: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def call(
+    *command: str, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
 
 
@@ -21,7 +23,9 @@ def call(*command: str, cwd: Path, env: dict[str, str] | None = None) -> subproc
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new environment that holds the wheel and its core dependencies, and nothing else."""
     folder = tmp_path_factory.mktemp("wheel")
-    env = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    env = {
+        key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")
+    }
     built = call("uv", "build", "--wheel", "--out-dir", str(folder), cwd=ROOT, env=env)
     assert built.returncode == 0, built.stderr
     assert call("uv", "venv", str(folder / "env"), cwd=folder, env=env).returncode == 0
@@ -33,7 +37,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def nexa(installed: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    env = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    env = {
+        key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")
+    }
     return call(str(installed / "nexa"), *arguments, cwd=cwd, env=env)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nexa_core import gates
 from nexa_core.errors import GateFileError, PreflightError, UnknownNameError
 from nexa_core.gates import Gate, Look, Rule

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from nexa_core import gates, reviews
 from nexa_core.errors import StoreError
 from nexa_core.gates import Gate, Look, Rule

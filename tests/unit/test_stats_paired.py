@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nexa_core import stats
 from scipy.stats import binom, binomtest
+
+from nexa_core import stats
 
 counts = st.integers(0, 300)
 

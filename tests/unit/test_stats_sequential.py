@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nexa_core import stats
 from scipy.stats import binom
+
+from nexa_core import stats
 
 rates = st.floats(0.01, 0.99)
 

@@ -22,7 +22,7 @@ from nexa_core.engine.steps.asking import (
 )
 from nexa_core.engine.steps.stream import Stream
 from nexa_core.prompts import Prompt
-from nexa_core.records import Completion, Request, canonical_json
+from nexa_core.records import Completion, Request, canonical_json, mend_text
 
 
 @dataclass
@@ -101,13 +101,17 @@ def answer_columns(
         return [None if answer is None else read(answer) for answer in answers]
 
     return [
-        (into, each(lambda a: a.text), pa.string(), True),
-        (f"{into}_raw_text", each(lambda a: a.raw_text), pa.string(), True),
+        (into, each(lambda a: mend_text(a.text)), pa.string(), True),
+        (f"{into}_raw_text", each(lambda a: _mended(a.raw_text)), pa.string(), True),
         (f"{into}_finish_reason", each(lambda a: str(a.finish_reason)), pa.string(), True),
         (f"{into}_tokens", each(lambda a: a.usage.completion_tokens), pa.int32(), True),
-        (f"{into}_reasoning", each(lambda a: a.reasoning), pa.string(), False),
+        (f"{into}_reasoning", each(lambda a: _mended(a.reasoning)), pa.string(), False),
         (f"{into}_tool_calls", each(_tool_calls), pa.string(), False),
     ]
+
+
+def _mended(text: str | None) -> str | None:
+    return None if text is None else mend_text(text)
 
 
 def _tool_calls(answer: Completion) -> str | None:
