@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from nexa_core import Evidence, GateCheck, Verdict
 from nexa_reviewers.gaps import measure_gap, metric_name
@@ -15,7 +16,13 @@ __all__ = ["find_bound", "has_failed", "was_tried"]
 
 _HELPED = 0.85
 """A move helped when the failure rate fell to at most this part of what it was."""
+_DEVIATIONS = 1.3
 _NAMES = {f.name for f in fields(GateCheck)}
+
+
+class _Measured(NamedTuple):
+    rate: float
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +34,22 @@ class _State:
 
 
 def has_failed(metric: str, path: str, direction: str, evidence: Evidence) -> bool:
-    """Whether the last turn of a parameter in this direction left the metric as bad as it was."""
+    """Whether the last turn of a parameter in this direction left the metric as bad as it was.
+
+    That needs rows enough to tell: too many failures for a rate that has fallen to half.
+    """
     states = _states(evidence)
     for before, after in reversed(list(itertools.pairwise(states))):
         if _direction(before.parameters.get(path), after.parameters.get(path)) == direction:
-            old, new = _rate(metric, before), _rate(metric, after)
-            return old is not None and new is not None and new > _HELPED * old
+            old, new = _measured(metric, before), _measured(metric, after)
+            return old is not None and new is not None and _stayed(old, new)
     return False
+
+
+def _stayed(old: _Measured, new: _Measured) -> bool:
+    half = old.rate * new.rows / 2
+    told = new.rate * new.rows > half + _DEVIATIONS * math.sqrt(half)
+    return told and new.rate > _HELPED * old.rate
 
 
 def find_bound(path: str, knob: str, direction: str, evidence: Evidence) -> float | None:
@@ -76,10 +92,10 @@ def _wants(check: GateCheck, knob: str, direction: str) -> bool:
     )
 
 
-def _rate(metric: str, state: _State) -> float | None:
+def _measured(metric: str, state: _State) -> _Measured | None:
     for check in state.checks:
         if check.metric == metric and check.n:
-            return measure_gap(check).rate
+            return _Measured(measure_gap(check).rate, check.n)
     return None
 
 

@@ -104,6 +104,14 @@ def test_a_move_that_helped_is_made_again():
     assert opinion.changes[T] < 0.5
 
 
+def test_too_few_rows_to_tell_do_not_speak_against_a_move():
+    """4 of 113 after 11 of 295 is no sign that colder did not help: colder once more."""
+    before = past(START, check(k=11, n=295, verdict="INCONCLUSIVE"))
+    now = check(k=4, n=113, verdict="INCONCLUSIVE")
+    opinion = propose(now, parameters={T: 0.3, P: 1.0, R: 1.05}, history=[before])
+    assert set(opinion.changes) == {T}
+
+
 def test_turning_back_stops_half_way_to_what_failed():
     """Too cold for duplicates after too hot for runaways: between the two, not past the first."""
     before = past({T: 0.9}, check(k=40))

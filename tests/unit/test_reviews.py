@@ -244,6 +244,16 @@ def test_a_cited_veto_iterates_and_an_uncited_one_abstains():
     assert "A person must decide" in last.reason
 
 
+@pytest.mark.parametrize(
+    ("k", "n", "iteration", "decision"), [(1, 113, 2, "EXTEND"), (19, 150, 5, "STOP")]
+)
+def test_a_veto_has_no_say_before_the_gate_passed(k, n, iteration, decision):
+    """EXTEND and STOP stand, whatever a reviewer says."""
+    veto = Opinion("llm", "no", {TEMPERATURE: 0.4}, veto=True, cites=("runaway_rate",))
+    review = decide(k, n, iteration, opinion=veto)
+    assert (review.decision, review.changes) == (decision, {})
+
+
 def test_no_opinion_turns_a_fail_into_proceed():
     """400 random opinions on a hard FAIL: it iterates or stops, never proceeds."""
     rng = random.Random(9)
