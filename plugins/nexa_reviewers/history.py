@@ -16,7 +16,7 @@ __all__ = ["find_bound", "has_failed", "was_tried"]
 
 _HELPED = 0.85
 """A move helped when the failure rate fell to at most this part of what it was."""
-_DEVIATIONS = 1.3
+_DEVIATIONS = 1.6
 _NAMES = {f.name for f in fields(GateCheck)}
 
 
