@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,20 @@ DEMO_SETTINGS = ("respond.sampling.temperature=1.0", "respond.sampling.top_p=1.0
 HELD_PATH = "rows-in-memory.parquet"
 """What stands for `source.path` in a pipeline whose rows are given in memory."""
 CHANGEABLE = ("budget", "fail_over")
-"""Sections that may change after a run has begun."""
+"""Sections that may change after a run has begun; what comes after the rows may too, by its own command."""
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a run is carried on: see the fields of the same names of `Context`."""
+
+    salvage: bool = False
+    frozen: bool = False
+    allow_short: bool = False
+    changeable: tuple[str, ...] = CHANGEABLE
+
+
+DEFAULT = Conduct()
 
 
 def run_pipeline(
@@ -49,6 +62,7 @@ def run_pipeline(
     phases: Sequence[str] = PHASES,
     listeners: Sequence[Listener] = (),
     workspace_plugins: bool = True,
+    allow_short: bool = False,
 ) -> Outcome:
     """Run a pipeline file; an existing `run_id` with the same pipeline is taken up again.
 
@@ -57,7 +71,8 @@ def run_pipeline(
     """
     pipeline = load_pipeline(workspace.find_pipeline(str(file)), sets)
     plugins = load_plugins(workspace, workspace_plugins)
-    return start(pipeline, workspace, plugins, run_id, phases, listeners)
+    conduct = Conduct(allow_short=allow_short)
+    return start(pipeline, workspace, plugins, run_id, phases, listeners, conduct=conduct)
 
 
 def start(
@@ -68,13 +83,14 @@ def start(
     phases: Sequence[str] = PHASES,
     listeners: Sequence[Listener] = (),
     data: Any = None,
+    conduct: Conduct = DEFAULT,
 ) -> Outcome:
     """Run a pipeline; `data` (rows in memory) stands in for its source and is kept with the run."""
     workspace.load_environment()
     if run_id is not None:
         found = find_run(workspace.artifacts_path, run_id, pipeline.hash)
         if found is not None:
-            return resume(found, workspace, plugins, phases, listeners)
+            return resume(found, workspace, plugins, phases, listeners, conduct=conduct)
     held = HeldRows(data) if data is not None else None
     plan, source = bind(pipeline, workspace, plugins, held)
     warnings = check_plan(plan, workspace.artifacts_path)
@@ -85,7 +101,7 @@ def start(
         source = ParquetFile(str(run.path / STORED_SOURCE))
     begun: list[Event] = [RunStarted(run.id, pipeline.name, pipeline.hash, pipeline.seed)]
     begun += [WarningRaised(warning) for warning in warnings]
-    return _carry_out(run, plan, source, workspace, phases, listeners, begun)
+    return _carry_out(run, plan, source, workspace, phases, listeners, begun, conduct)
 
 
 class HeldRows:
@@ -107,13 +123,13 @@ def resume_run(
     phases: Sequence[str] | None = None,
     listeners: Sequence[Listener] = (),
     workspace_plugins: bool = True,
-    salvage: bool = False,
+    conduct: Conduct = DEFAULT,
 ) -> Outcome:
     """Take a run up again where it ended: what is committed stays, what was paid for is replayed."""
     workspace.load_environment()
     plugins = load_plugins(workspace, workspace_plugins)
     found = open_run(workspace.artifacts_path, run)
-    return resume(found, workspace, plugins, phases, listeners, sets, salvage)
+    return resume(found, workspace, plugins, phases, listeners, sets, conduct)
 
 
 def resume(
@@ -123,16 +139,16 @@ def resume(
     phases: Sequence[str] | None = None,
     listeners: Sequence[Listener] = (),
     sets: Sequence[str] = (),
-    salvage: bool = False,
+    conduct: Conduct = DEFAULT,
 ) -> Outcome:
     """Take up an opened run. Without `phases`, those it was started with."""
     plan, source = bind_stored(run, workspace, plugins)
     status = read_status(run.path)["status"]
     begun: list[Event] = [RunResumed(run.id, status)]
-    plan, changed = _change_settings(plan, sets)
+    plan, changed = _change_settings(plan, sets, conduct.changeable)
     check_plan(plan, workspace.artifacts_path)
     wanted = phases or run.record["phases"]
-    return _carry_out(run, plan, source, workspace, wanted, listeners, [*begun, *changed], salvage)
+    return _carry_out(run, plan, source, workspace, wanted, listeners, [*begun, *changed], conduct)
 
 
 def scale_run(run: str, *, workspace: Workspace, **settings: Any) -> Outcome:
@@ -140,9 +156,35 @@ def scale_run(run: str, *, workspace: Workspace, **settings: Any) -> Outcome:
     return resume_run(run, workspace=workspace, phases=("pilot", "scale"), **settings)
 
 
-def package_only(run: str, *, workspace: Workspace, **settings: Any) -> Outcome:
-    """Package what a run has accepted."""
-    return resume_run(run, workspace=workspace, phases=("pilot", "scale", "package"), **settings)
+def package_only(
+    run: str, *, workspace: Workspace, allow_short: bool = False, **settings: Any
+) -> Outcome:
+    """Package what a run has accepted, and make no further row."""
+    return _later(run, workspace, "package", allow_short, settings)
+
+
+def train_only(run: str, *, workspace: Workspace, **settings: Any) -> Outcome:
+    """Train on a run's dataset, which is packaged first where it is not yet."""
+    return _later(run, workspace, "train", True, settings)
+
+
+def evaluate_only(run: str, *, workspace: Workspace, **settings: Any) -> Outcome:
+    """Evaluate a run's student against its base, trained first where it is not yet."""
+    return _later(run, workspace, "evaluate", True, settings)
+
+
+def _later(
+    run: str, workspace: Workspace, phase: str, allow_short: bool, settings: dict[str, Any]
+) -> Outcome:
+    phases = PHASES[: PHASES.index(phase) + 1]
+    later = PHASES[PHASES.index("package") :]
+    return resume_run(
+        run,
+        workspace=workspace,
+        phases=phases,
+        conduct=Conduct(frozen=True, allow_short=allow_short, changeable=(*CHANGEABLE, *later)),
+        **settings,
+    )
 
 
 def demo(
@@ -163,13 +205,15 @@ def command_line() -> list[str]:
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
-def _change_settings(plan: Plan, sets: Sequence[str]) -> tuple[Plan, list[SettingChanged]]:
+def _change_settings(
+    plan: Plan, sets: Sequence[str], changeable: Sequence[str]
+) -> tuple[Plan, list[SettingChanged]]:
     """The plan with the settings that may change later; others are refused."""
     for each in sets:
-        if each.partition("=")[0].partition(".")[0] not in CHANGEABLE:
+        if each.partition("=")[0].partition(".")[0] not in changeable:
             raise UsageError(
                 f"'{each}' cannot change in a run that has begun.",
-                f"These can: {', '.join(CHANGEABLE)}. For anything else start a new run.",
+                f"These can: {', '.join(changeable)}. For anything else start a new run.",
             )
     if not sets:
         return plan, []
@@ -190,12 +234,21 @@ def _carry_out(
     phases: Sequence[str],
     listeners: Sequence[Listener],
     begun: Sequence[Event],
-    salvage: bool = False,
+    conduct: Conduct,
 ) -> Outcome:
     with RunLock.acquire(run.path):
         announcer = Announcer(run.path, (plan.plugins.notify, *listeners))
         reviews = workspace.reviews_path / run.id
-        context = Context(run, plan, announcer, reviews, source, salvage=salvage)
+        context = Context(
+            run,
+            plan,
+            announcer,
+            reviews,
+            source,
+            salvage=conduct.salvage,
+            frozen=conduct.frozen,
+            allow_short=conduct.allow_short,
+        )
         for event in begun:
             announcer.announce(event)
         try:

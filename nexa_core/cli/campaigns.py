@@ -95,14 +95,24 @@ def scale(session: Session, run: str, sets: Sequence[str]) -> int:
 @click.command(cls=Command)
 @click.argument("run", default="latest")
 @with_sets
+@click.option(
+    "--salvage",
+    is_flag=True,
+    help="Take what is whole of a damaged journal; its lost calls are asked again.",
+)
 @pass_session
-def resume(session: Session, run: str, sets: Sequence[str]) -> int:
+def resume(session: Session, run: str, sets: Sequence[str], salvage: bool) -> int:
     """Take a run up again where it ended.
 
     What is committed stays, and what was paid for is replayed for nothing. Only budget and
     `fail_over` may change. Without RUN: the latest.
     """
-    return carry_out(session, "resume_run", run, sets=sets, **_plugins(session))
+    settings: dict[str, Any] = _plugins(session)
+    if salvage:
+        from nexa_core.actions.running import Conduct
+
+        settings["conduct"] = Conduct(salvage=True)
+    return carry_out(session, "resume_run", run, sets=sets, **settings)
 
 
 @click.command(cls=Command)

@@ -28,7 +28,7 @@ def package(session: Session, run: str, allow_short: bool, sets: Sequence[str]) 
 
 
 @click.command(cls=Command)
-@click.argument("run", metavar="RUN|DATASET", default="latest")
+@click.argument("run", default="latest")
 @with_sets
 @pass_session
 def train(session: Session, run: str, sets: Sequence[str]) -> int:
@@ -37,7 +37,7 @@ def train(session: Session, run: str, sets: Sequence[str]) -> int:
 
 
 @click.command(cls=Command)
-@click.argument("run", metavar="RUN|MODEL", default="latest")
+@click.argument("run", default="latest")
 @with_sets
 @pass_session
 def evaluate(session: Session, run: str, sets: Sequence[str]) -> int:

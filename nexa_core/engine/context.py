@@ -46,6 +46,10 @@ class Context:
     stop: StopFlag = field(default_factory=StopFlag)
     salvage: bool = False
     """Take what is whole of a damaged journal, and ask the lost calls again."""
+    frozen: bool = False
+    """Make no further shard: work with what is committed."""
+    allow_short: bool = False
+    """Go on to package and train although fewer rows were accepted than wanted."""
 
     @property
     def seed(self) -> int:

@@ -68,6 +68,8 @@ async def run_scale(context: Context, passed: Iteration | None) -> Scaled:
     unit = Unit(context, plan, context.run.scale, before=[pilot] if pilot else [])
     units = (pilot, unit) if pilot else (unit,)
     goal = Goal(plan, unit, pilot)
+    if context.frozen:
+        return Scaled(unit, units, goal.short(dry=False))
     supply = RowSupply(context, pilot, unit.source_rows)
     running: deque[asyncio.Task[Work]] = deque()
     sizes = [entry.source_rows for entry in unit.entries]
@@ -162,7 +164,11 @@ class Goal:
         wanted = self._settings.accepted
         if wanted is None or self.accepted >= wanted:
             return None
-        why = "the source has no more rows" if dry else f"max_rows {self.max_rows} is reached"
+        why = "scale was not finished"
+        if dry:
+            why = "the source has no more rows"
+        elif self.max_rows is not None and self.taken >= self.max_rows:
+            why = f"max_rows {self.max_rows} is reached"
         return f"{self.accepted} of {wanted} rows accepted: {why}"
 
 

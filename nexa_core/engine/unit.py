@@ -19,7 +19,7 @@ from nexa_core.engine.shard import ShardOrder, finish_table, run_steps
 from nexa_core.engine.sources import SourceRow
 from nexa_core.engine.steps.check import one_piece
 from nexa_core.engine.tallies import tally_rows
-from nexa_core.errors import CheckError, TooManyFailuresError, boundary
+from nexa_core.errors import CheckError, TooManyFailuresError, UsageError, boundary
 from nexa_core.events import RowsSampled, ShardCommitted, ShardProgressed, WarningRaised
 from nexa_core.records import State
 from nexa_core.store import journal as journals
@@ -96,6 +96,11 @@ class Unit:
     async def compute(self, index: int, rows: Sequence[SourceRow]) -> Work:
         """Take rows through every step; replies that an earlier process journaled are replayed."""
         self.context.stop.check()
+        if self.context.frozen:
+            raise UsageError(
+                f"Run '{self.context.run.id}' has not finished its {self.name.partition('/')[0]}.",
+                f"`nexa resume {self.context.run.id}` takes it up again.",
+            )
         started = time.perf_counter()
         order = ShardOrder(self.context.run.id, self.name, index, rows)
         found = journals.read_journal(self.folder.shards, order.name, self.context.salvage)
