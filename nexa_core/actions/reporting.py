@@ -26,5 +26,4 @@ def compare(a: Path, b: Path | None = None, **fields: str) -> dict[str, Any]:
     """
     from nexa_core.engine.comparison import compare_files
 
-    result: dict[str, Any] = compare_files(a, b or a, **fields)
-    return result
+    return compare_files(a, b, **fields).as_json()

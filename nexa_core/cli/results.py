@@ -95,7 +95,7 @@ def show_comparison(result: Mapping[str, Any]) -> RenderableType:
     from nexa_core.cli.figures import show_count, show_share
 
     b, c, n = result["b"], result["c"], result["n"]
-    right_a, right_b = result["both"] + b, result["both"] + c
+    right_a, right_b = result["a"] + b, result["a"] + c
     rows = [
         (
             "A right",
