@@ -398,6 +398,13 @@ def test_a_pilot_that_can_never_pass_says_which_rule_and_how_many_rows():
     assert gates.never_passes(pilot_qc(), ALPHA) is None
 
 
+def test_the_cap_is_of_the_iteration_and_not_on_top_of_its_pilot():
+    """A rule of 650 to 700 rows cannot pass in 100 rows extended to 600."""
+    near = gates.bind_gate(Gate("g", (Rule("runaway_rate", "below", 0.0085),)), METRICS)
+    assert 650 < gates.rows_auto(near, ALPHA) < 700
+    assert gates.never_passes(near, ALPHA, 100) is not None
+
+
 def test_the_plan_gives_chances_at_assumed_rates():
     """At a true 1 % "< 5 %" passes within 600 rows with 99.8 % and a median of 166 rows."""
     plan = {p.metric: p for p in gates.plan(pilot_qc(), ALPHA)}

@@ -141,6 +141,17 @@ def test_any_flipped_bit_is_found(tmp_path):
     assert reviews.verify_chain(tmp_path, head) == ()
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [(b'": ', b'":  '), (b"0.05,", b"0.050,"), (b'"run"', b'"r\\u0075n"')]
+)
+def test_an_edit_that_means_the_same_is_found(tmp_path, old, new):
+    """A space, a zero and an escape change no value, and still show."""
+    campaign(tmp_path)
+    path = tmp_path / "0002-pilot_qc.json"
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    assert "0002-pilot_qc.json: its content" in reviews.verify_chain(tmp_path)[0]
+
+
 def test_a_cut_tail_a_gap_and_a_rewritten_record_are_found(tmp_path):
     """Records removed at the end or in the middle, and one sealed anew, break the chain."""
     found = campaign(tmp_path)
