@@ -9,6 +9,7 @@ __all__ = [
     "show_age",
     "show_bytes",
     "show_count",
+    "show_many",
     "show_number",
     "show_percent",
     "show_share",
@@ -20,6 +21,11 @@ __all__ = [
 def show_count(number: float) -> str:
     """A count with commas: 12,345."""
     return f"{number:,.0f}"
+
+
+def show_many(number: int, noun: str) -> str:
+    """A count with its noun: 1 row, 2 rows."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def show_number(value: object) -> str:

@@ -9,6 +9,7 @@ import click
 
 from nexa_core.cli import output
 from nexa_core.cli.campaigns import with_sets
+from nexa_core.cli.figures import show_many
 from nexa_core.cli.session import Command, Group, Session, pass_session
 
 if TYPE_CHECKING:
@@ -80,9 +81,16 @@ def _show_records(records: Sequence[Mapping[str, Any]]) -> RenderableType:
             look.line(
                 (f"Iteration {record['iteration']}  ", "bold"),
                 (word, look.style_of(word)),
-                f"  {record['reason']}",
             ),
-            look.inset(look.stack(show_checks(record["checks"]), *opinions, *changes)),
+            look.inset(
+                look.stack(
+                    look.say(record["reason"]),
+                    look.blank(),
+                    show_checks(record["checks"]),
+                    *opinions,
+                    *changes,
+                )
+            ),
             look.blank(),
         ]
     return look.stack(*parts[:-1])
@@ -92,12 +100,15 @@ def _show_replay(result: Mapping[str, Any]) -> RenderableType:
     from nexa_core.cli import look
 
     if not result["differences"]:
-        return look.say(f"{result['records']} decisions, every one as recorded.")
+        return look.say(f"{show_many(result['records'], 'decision')}, every one as recorded.")
     lines = [
         look.say(one if isinstance(one, str) else output.write_json(one), "red")
         for one in result["differences"]
     ]
-    return look.stack(look.say(f"{len(lines)} of {result['records']} decisions differ:"), *lines)
+    return look.stack(
+        look.say(f"{len(lines)} of {show_many(result['records'], 'decision')} not as recorded:"),
+        *lines,
+    )
 
 
 def _show_accepted(result: Mapping[str, Any]) -> RenderableType:

@@ -9,6 +9,7 @@ from typing import Any
 
 from nexa_core.actions.watching import Progress
 from nexa_core.cli.figures import show_count, show_number, show_span, show_usd
+from nexa_core.cli.rules import describe_check
 
 __all__ = ["Lines"]
 
@@ -104,8 +105,6 @@ def _rows(progress: Progress, _record: Mapping[str, Any]) -> list[str]:
 
 
 def _gate(_progress: Progress, record: Mapping[str, Any]) -> list[str]:
-    from nexa_core.cli.trail import describe_check
-
     lines = [f"gate {record['decision']} after iteration {record['iteration']}: {record['reason']}"]
     lines += [f"gate   {check['verdict']} {describe_check(check)}" for check in record["checks"]]
     return lines

@@ -73,35 +73,35 @@ def show_plan(found: Mapping[str, Any]) -> RenderableType:
 def _show_pilot(pilot: Mapping[str, Any]) -> RenderableType:
     """What the pilot begins with, and for each rule the chance to pass at assumed failure rates."""
     from nexa_core.cli import look
-    from nexa_core.cli.figures import show_count, show_share
+    from nexa_core.cli.figures import show_count, show_many, show_percent
 
-    first = pilot["rows_first"]
-    begins = show_count(first) if isinstance(first, int) else f"{first} of the source's"
+    title, first = f"Gate {pilot['gate']}", pilot["rows_first"]
+    if not isinstance(first, int):
+        return look.block(
+            title, look.say("Measures every row, and decides on the values themselves.")
+        )
     words = (
-        f"Begins with {begins} rows, takes at most {show_count(pilot['rows_most'])} per iteration, "
-        f"{pilot['max_iterations']} iterations, {show_share(pilot['confidence'])} sure overall."
+        f"{show_many(first, 'row')} first, {show_count(pilot['rows_most'])} at most, up to "
+        f"{show_many(pilot['max_iterations'], 'iteration')}, {show_percent(pilot['confidence'])} sure."
     )
     rows = [
         (
             rule["metric"],
             look.say(rule["rule"].replace("_", " "), "dim"),
             show_count(rule["rows_least"]) if rule["rows_least"] is not None else "–",
-            look.say("   ".join(_show_chance(each) for each in rule["chances"]), "dim"),
+            look.say("   ".join(map(_show_chance, rule["chances"][2:5])), "dim"),
         )
         for rule in pilot["rules"]
     ]
-    heads = (
-        "rule",
-        "",
-        "rows at least",
-        "chance to pass, and rows by then, at a true failure rate",
-    )
-    return look.block(f"Gate {pilot['gate']}", look.say(words), look.table(heads, rows, right=(2,)))
+    heads = ("rule", "", "rows", "at a true failure rate: rows until it passes (chance)")
+    return look.block(title, look.say(words), look.blank(), look.table(heads, rows, right=(2,)))
 
 
 def _show_chance(each: Mapping[str, Any]) -> str:
-    rows = f" in {each['rows_median']:,}" if each["rows_median"] else ""
-    return f"{100 * each['failure_rate']:.3g} %: {100 * each['chance']:.0f} %{rows}"
+    """`1 %: 127`, or `2 %: 248 (92 %)` where passing is not sure, or `4 %: (14 %)`."""
+    rows = f" {each['rows_median']:,}" if each["rows_median"] else ""
+    chance = f" ({100 * each['chance']:.0f} %)" if each["chance"] < 0.995 else ""
+    return f"{100 * each['failure_rate']:.3g} %:{rows}{chance}"
 
 
 def show_rows(found: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -120,7 +120,7 @@ def _show_row(number: int, one: Mapping[str, Any]) -> RenderableType:
         f"  {row['reason']}" if row.get("reason") else "",
     )
     scores = {k: v for k, v in (row.get("scores") or {}).items() if v is not None}
-    columns = {k: v for k, v in row.items() if k not in _OWN_COLUMNS and v is not None}
+    columns = {k: _clip(v) for k, v in row.items() if k not in _OWN_COLUMNS and v is not None}
     cost = sum(call["cost_nano"] or 0 for call in one["calls"]) / 1e9
     rest: dict[str, Any] = {"scores": scores} if scores else {}
     rest |= {"flags": row["flags"]} if row.get("flags") else {}
@@ -134,6 +134,8 @@ def _show_row(number: int, one: Mapping[str, Any]) -> RenderableType:
     )
 
 
+_LONGEST = 900
+"""Characters of a text that a preview shows."""
 _OWN_COLUMNS = frozenset(
     {"id", "source_id", "sample", "attempt", "parent_id", "scores", "flags", "state", "reason"}
     | {"provenance"}
@@ -149,7 +151,7 @@ def _show_call(call: Mapping[str, Any]) -> RenderableType:
     if isinstance(prompt, list):
         prompt = "\n".join(f"{role}: {text}" for role, text in prompt)
     parts: list[RenderableType] = [look.say(call["step"], "cyan")]
-    parts.append(look.inset(look.quote("›", prompt, "dim")))
+    parts.append(look.inset(look.quote("›", _clip(prompt), "dim")))
     if call["error"]:
         parts.append(look.inset(look.quote("✗", call["error"], "red")))
     else:
@@ -162,4 +164,12 @@ def _reply_text(reply: Mapping[str, Any]) -> str:
     if "logprobs" in reply and "text" not in reply:
         return "log-probabilities " + "  ".join(f"{value:.3f}" for value in reply["logprobs"])
     text = reply.get("raw_text") or reply.get("text", "")
-    return f"{text}  [{reply.get('finish_reason', '')}]"
+    return f"{_clip(text)}  [{reply.get('finish_reason', '')}]"
+
+
+def _clip(value: Any) -> Any:
+    """Long text shown by its beginning and its end; `--json` shows all of it."""
+    if not isinstance(value, str) or len(value) <= _LONGEST:
+        return value
+    rest = len(value) - _LONGEST
+    return f"{value[: 2 * _LONGEST // 3]} …\n… {rest:,} characters …\n… {value[-_LONGEST // 3 :]}"

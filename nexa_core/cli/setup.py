@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nexa_core.cli import output
+from nexa_core.cli.figures import show_many
 from nexa_core.cli.session import Command, Session, pass_session
 
 if TYPE_CHECKING:
@@ -99,10 +100,9 @@ def show_findings(findings: Sequence[Finding]) -> RenderableType:
             parts.append(look.block(title, look.columns(rows)))
     problems = sum(finding.level == "problem" for finding in findings)
     missing = sum(finding.level == "missing" for finding in findings)
-    verdict = f"{problems} problems" if problems else "Nothing is broken"
-    return look.stack(
-        *parts, look.blank(), look.say(f"{verdict}, {missing} optional things missing.")
-    )
+    verdict = show_many(problems, "problem") if problems else "Nothing is broken"
+    summary = f"{verdict}, {show_many(missing, 'optional thing')} missing."
+    return look.stack(*parts, look.blank(), look.say(summary))
 
 
 def _rows(finding: Finding) -> list[tuple[object, ...]]:

@@ -32,9 +32,10 @@ def show_run(run: Mapping[str, Any]) -> RenderableType:
     from nexa_core.cli import look
     from nexa_core.cli.trail import show_decisions
 
+    said = [one["reason"] for one in run["decisions"][-1:]]
     return look.stack(
         _head(run),
-        look.say(run["reason"], "dim") if run["reason"] else None,
+        look.say(run["reason"], "dim") if run["reason"] not in ("", *said) else None,
         _phases(run),
         show_decisions(run["decisions"]) if run["decisions"] else None,
         _rows(run) if run["rows"] else None,

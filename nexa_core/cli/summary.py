@@ -30,15 +30,20 @@ def show_outcome(outcome: Mapping[str, Any]) -> RenderableType:
     iterations = [{**one, "iteration": one["n"]} for one in outcome.get("iterations", [])]
     return look.stack(
         _head(outcome),
-        look.say(outcome["reason"])
-        if outcome.get("reason") and outcome["status"] != "done"
-        else None,
+        look.say(reason) if (reason := _unsaid_reason(outcome)) else None,
         show_decisions(iterations, in_full=outcome["status"] != "done") if iterations else None,
         look.blank(),
         look.columns(_facts(outcome)),
         look.blank(),
         look.line(("Next  ", "dim"), (next_command(outcome), "bold")),
     )
+
+
+def _unsaid_reason(outcome: Mapping[str, Any]) -> str:
+    """Why the run ended as it did, unless its last decision says the same."""
+    reason = str(outcome.get("reason") or "")
+    said = [one.get("reason") for one in outcome.get("iterations", [])[-1:]]
+    return "" if outcome["status"] == "done" or reason in said else reason
 
 
 def next_command(outcome: Mapping[str, Any]) -> str:

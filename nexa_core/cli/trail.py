@@ -9,11 +9,10 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from nexa_core.cli import look
-from nexa_core.cli.figures import show_count, show_number, show_percent, show_share
+from nexa_core.cli.figures import show_number
+from nexa_core.cli.rules import show_bounds, show_counted, show_rule, show_value, show_verdict
 
-__all__ = ["describe_check", "show_changes", "show_checks", "show_decisions"]
-
-_RULES = {"below": "below", "at_least": "at least", "equals": "exactly"}
+__all__ = ["show_changes", "show_checks", "show_decisions"]
 
 
 def show_decisions(
@@ -61,53 +60,11 @@ def show_checks(checks: Iterable[Mapping[str, Any]]) -> RenderableType:
         rows.append(
             (
                 f"{check['metric']}{soft}",
-                look.say(_rule(check), "dim"),
-                _counted(check),
-                _value(check),
-                look.say(_bounds(check), "dim"),
-                look.say(_short(verdict), look.style_of(verdict)),
+                look.say(show_rule(check), "dim"),
+                show_counted(check),
+                show_value(check),
+                look.say(show_bounds(check), "dim"),
+                look.say(show_verdict(verdict), look.style_of(verdict)),
             )
         )
     return look.columns(rows, right=(2, 3, 4), fold=False)
-
-
-def describe_check(check: Mapping[str, Any]) -> str:
-    """A rule in one phrase: `runaway_rate below 5.0 %: 19/150 = 12.7 % (7.0 – 21.0 %)`."""
-    bounds = _bounds(check)
-    counted = f"{_counted(check)} = " if _counted(check) else ""
-    extent = f" ({bounds})" if bounds else ""
-    return f"{check['metric']} {_rule(check)}: {counted}{_value(check)}{extent}"
-
-
-def _short(verdict: str) -> str:
-    return "open" if verdict == "INCONCLUSIVE" else verdict
-
-
-def _rule(check: Mapping[str, Any]) -> str:
-    threshold = check["threshold"]
-    shown = show_percent(threshold) if _is_rate(check) and threshold else f"{threshold:g}"
-    return f"{_RULES.get(check['rule'], check['rule'])} {shown}"
-
-
-def _counted(check: Mapping[str, Any]) -> str:
-    if check.get("aggregate") == "mean":
-        return f"n {show_count(check['n'])}"
-    return f"{show_count(check['k'])}/{show_count(check['n'])}"
-
-
-def _value(check: Mapping[str, Any]) -> str:
-    value = check["value"]
-    if value is None:
-        return "–"
-    return show_share(value) if _is_rate(check) else f"{value:.4g}"
-
-
-def _bounds(check: Mapping[str, Any]) -> str:
-    lower, upper = check.get("lower"), check.get("upper")
-    if lower is None or upper is None or not _is_rate(check):
-        return ""
-    return f"{100 * lower:.1f} – {show_share(upper)}"
-
-
-def _is_rate(check: Mapping[str, Any]) -> bool:
-    return check.get("aggregate", "rate") == "rate"

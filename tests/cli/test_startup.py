@@ -68,7 +68,8 @@ def test_the_table_says_what_the_module_says(name):
 
 def test_every_command_is_in_the_table():
     """A command that a module defines at its top level can be typed."""
-    groups = [c for c in map(lambda n: nexa.get_command(click.Context(nexa), n), COMMANDS)]
+    context = click.Context(nexa)
+    groups = [nexa.get_command(context, name) for name in COMMANDS]
     known = {id(c) for c in groups} | {
         id(sub) for c in groups if isinstance(c, click.Group) for sub in c.commands.values()
     }
