@@ -78,7 +78,10 @@ def draw(progress: Progress, now: float, width: int = 80, height: int = 24) -> R
     middle = [*_work(progress, now, width), *_money(progress)]
     notes = _notes(progress, width)
     room = height - 2 - len(head) - len(middle)
-    return look.stack(*head, *middle, *_gate(progress, room - len(notes)), *notes)
+    every = [*head, *middle, *_gate(progress, room - len(notes)), *notes]
+    return look.stack(
+        *(_trimmed(part, width - 1) if isinstance(part, Text) else part for part in every)
+    )
 
 
 def _spin(now: float) -> str:

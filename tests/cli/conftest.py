@@ -115,6 +115,12 @@ UNITS = {
 
 
 @pytest.fixture
+def story() -> list[tuple[float, Event]]:
+    """Every event of the finished run, with the second at which it came."""
+    return EVENTS
+
+
+@pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty workspace, which is also the current folder."""
     (tmp_path / "nexa.toml").write_text("nexa = 1\n")
