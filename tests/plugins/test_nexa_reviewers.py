@@ -67,6 +67,11 @@ def test_the_first_move_is_larger_where_the_gap_is(k, low, high):
     assert f"{T} 1.0 → {opinion.changes[T]}" in opinion.reason
 
 
+def test_a_move_ends_at_the_end_of_its_range():
+    """From 0.1 the temperature goes to 0.05, the least it may be, and not under it."""
+    assert propose(check(), parameters={T: 0.1}, space={T: SPACE[T]}).changes == {T: 0.05}
+
+
 def test_a_narrow_gap_turns_the_temperature_alone():
     """Under twice the limit one knob moves; above it top_p goes along."""
     assert set(propose(check(k=8)).changes) == {T}

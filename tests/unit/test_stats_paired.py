@@ -87,6 +87,11 @@ def test_sign_flips_agree_with_enumeration_and_with_sampling():
     assert stats.sign_flip(padded, draws=20_000, seed=1) == pytest.approx(exact, abs=0.01)
 
 
+def test_a_sampled_p_is_never_zero():
+    """Forty clusters that all agree: no flip is as extreme, and p is one in the draws plus one."""
+    assert stats.sign_flip([[1.0]] * 40, draws=99) == pytest.approx(0.01)
+
+
 def test_holm_steps_down_and_keeps_the_order_given():
     """Holm's own arithmetic: 3·0.01, then 2·0.02, then the largest so far."""
     assert stats.holm([0.03, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
