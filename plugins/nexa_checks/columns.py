@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
+
 from nexa_core import CheckError, UsageError, suggest
 
 Column: TypeAlias = pa.ChunkedArray

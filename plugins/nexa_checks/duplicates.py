@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from nexa_core import ScoreColumns
 
 from nexa_checks.columns import Column, as_array, read_text, require_option
 from nexa_checks.verdicts import pass_or_fail
 from nexa_checks.words import view_text
+from nexa_core import ScoreColumns
 
 if TYPE_CHECKING:
     from nexa_checks.options import DuplicateOptions

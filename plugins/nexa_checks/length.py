@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from nexa_core import ScoreColumns
 
 from nexa_checks.columns import (
     Array,
@@ -19,6 +19,7 @@ from nexa_checks.columns import (
 )
 from nexa_checks.verdicts import explain
 from nexa_checks.words import count_words
+from nexa_core import ScoreColumns
 
 if TYPE_CHECKING:
     from nexa_checks.options import LengthOptions
@@ -41,8 +42,7 @@ class Length:
         failed = beyond[0]
         for more in beyond[1:]:
             failed = pc.or_kleene(failed, more)
-        reasons = explain(failed, lambda rows: self._say(rows, sizes, beyond))
-        return ScoreColumns(values.cast(pa.float64()), failed, reasons)
+        return ScoreColumns(values.cast(pa.float64()), failed, self._explain(sizes, beyond))
 
     def _measure(self, table: pa.Table) -> dict[str, tuple[Array, str]]:
         """Each bounded unit's size per row, and the word for it."""
@@ -56,25 +56,20 @@ class Length:
             sizes["tokens"] = (as_array(size), word)
         return sizes
 
-    def _say(
-        self,
-        rows: pa.BooleanArray,
-        sizes: Mapping[str, tuple[Array, str]],
-        beyond: list[Array],
-    ) -> Array:
+    def _explain(
+        self, sizes: Mapping[str, tuple[Array, str]], beyond: Sequence[Array]
+    ) -> Array | None:
         """For each failed row, the first bound it breaks, in the order of `bounds`."""
-        reasons: Array = pa.nulls(rows.true_count, pa.string())
-        for (unit, end, limit), broken in zip(self.bounds, beyond, strict=True):
+        reasons = None
+        for (unit, end, limit), broken in reversed(list(zip(self.bounds, beyond, strict=True))):
             size, word = sizes[unit]
-            counted = size.filter(rows).cast(pa.string())
-            said = pc.binary_join_element_wise(counted, f" {_BEYOND[end][1]} {limit} {word}", "")
-            here = pc.if_else(
-                pc.fill_null(broken.filter(rows), False),
-                said,
-                pa.scalar(None, pa.string()),
-            )
-            reasons = pc.coalesce(reasons, here)
+            said = partial(_say, size, broken, f"{_BEYOND[end][1]} {limit} {word}")
+            reasons = explain(broken, said, reasons)
         return reasons
+
+
+def _say(size: Array, broken: Array, bound: str) -> Array:
+    return pc.binary_join_element_wise(size.filter(broken).cast(pa.string()), bound, " ")
 
 
 def measure_tokens(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from nexa_core import CheckError, State, suggest
 
 from nexa_checks.columns import (
     Array,
@@ -23,6 +22,7 @@ from nexa_checks.duplicates import ExactDuplicates
 from nexa_checks.length import measure_tokens
 from nexa_checks.predicates import equals, is_blank
 from nexa_checks.text import DelimiterLeakage, Refusal, Runaway, find_limited
+from nexa_core import CheckError, State, suggest
 
 if TYPE_CHECKING:
     from nexa_checks import options as opt
@@ -214,14 +214,14 @@ def _gated(table: pa.Table) -> Array | None:
     """Rows that a gate may count: not failed, first sample; None where that is every row."""
     if "state" not in table.column_names:
         return _first_samples(table)
-    failed = equals(_states(table, "metric"), State.FAILED)
-    return _both(as_array(pc.invert(pc.fill_null(failed, False))), _first_samples(table))
+    healthy = pc.not_equal(_states(table, "metric"), State.FAILED.value)
+    return _both(as_array(healthy), _first_samples(table))
 
 
 def _first_samples(table: pa.Table) -> Array | None:
     if "sample" not in table.column_names:
         return None
-    return as_array(pc.equal(table["sample"], 0))
+    return as_array(pc.equal(table["sample"], pa.scalar(0, table["sample"].type)))
 
 
 def _both(left: Array | None, right: Array | None) -> Array | None:

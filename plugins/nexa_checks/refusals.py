@@ -8,40 +8,34 @@ appendix), narrowed by what follows them.
 
 from __future__ import annotations
 
-_I_AM = r"(?:i am|i['’]?m)"
-_APOLOGY = (
-    rf"(?:{_I_AM} (?:very |so |really |truly )?(?:sorry|afraid)|sorry|(?:my )?apologies"
-    r"|i apologi[sz]e|unfortunately|regrettably)"
-    r"(?: for (?:the|any) \w+)?[,.!:;]*\s+(?:(?:but|that|however)[, ]+)*"
-)
-_CANNOT = r"(?:can ?not|can['’]?t|could not|couldn['’]t|will not|won['’]t)"
-_REFUSING = (
-    rf"(?:i {_CANNOT}|i (?:must decline|have to decline|do not|don['’]t)"
-    rf"|{_I_AM} (?:not|unable)|it(?: is|['’]s) not (?:possible|appropriate|ethical))\b"
-)
+_I_AM = r"i(?: am|['’]?m)"
+_CANNOT = r"(?:can(?:not| not|['’]?t)|could(?: not|n['’]t)|will not|won['’]t)"
 _DEED = (
-    r"(?:help|assist|answer|provide|fulfill?|comply|create|generate|write|produce|offer|give"
-    r"|share|discuss|engage|support|continue|complete|process|do (?:that|this)|access|browse"
-    r"|predict|recommend|participate|respond)\b"
+    r"(?:\w+ly )?(?:help|assist|answer|provide|fulfil|comply|create|generate|write|produce|offer"
+    r"|give|share|discuss|engage|support|complete|process|do (?:that|this)|access|browse|recommend)"
 )
 _MACHINE = (
     r"an? (?:ai|artificial intelligence|(?:large )?language model|(?:virtual|digital) assistant)\b"
 )
-_UNABLE = r"(?:unable|not (?:able|allowed|permitted|programmed|designed|going))"
-_LACKING = (
-    r"(?:the (?:ability|capability)|access|personal (?:opinions|experiences|beliefs)|real-?time)\b"
+
+_APOLOGY = (
+    rf"(?:{_I_AM} (?:\w+ )?(?:sorry|afraid)|sorry|(?:my )?apologies|i apologi[sz]e|unfortunately"
+    r"|regrettably)(?: for (?:the|any) \w+)?[,.!:;]*\s+(?:(?:but|that|however)[, ]+)*"
 )
+_REFUSING = (
+    rf"(?:i (?:{_CANNOT}|do(?: not|n['’]t)|must|have to)|{_I_AM} (?:not|unable)"
+    r"|it(?: is|['’]s) not)\b"
+)
+_UNABLE = rf"{_I_AM} (?:unable|not (?:able|allowed|permitted|programmed|designed|going)) to"
 
 OPENINGS = (
     _APOLOGY + _REFUSING,
-    rf"i {_CANNOT} (?:\w+ly )?{_DEED}",
-    rf"{_I_AM} {_UNABLE} to (?:\w+ly )?{_DEED}",
-    r"i (?:must|have to|need to) (?:respectfully |politely )?(?:decline|refuse)\b",
-    rf"as {_MACHINE}",
-    rf"{_I_AM} (?:just |only |merely )?{_MACHINE}",
-    rf"i (?:do not|don['’]t) have {_LACKING}",
-    r"it(?: is|['’]s) (?:not (?:appropriate|ethical|possible)|inappropriate|unethical) for me to\b",
+    rf"(?:i {_CANNOT}|{_UNABLE}) {_DEED}",
+    rf"(?:as|{_I_AM})(?: just| only| merely)? {_MACHINE}",
     rf"{_I_AM} not comfortable\b",
+    r"i (?:must|have to|need to) (?:respectfully |politely )?(?:decline|refuse)\b",
+    r"i do(?: not|n['’]t) have (?:the (?:cap)?ability|access|personal|real-?time)\b",
+    r"it(?: is|['’]s) (?:not (?:appropriate|ethical|possible)|inappropriate|unethical) for me to\b",
     r"(?:this|your) request (?:violates|goes against)\b",
 )
 """RE2 patterns, each tried where the text starts, after white space, quotes and Markdown marks."""

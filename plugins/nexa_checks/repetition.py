@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from nexa_core import ScoreColumns
 
 from nexa_checks.columns import Array, as_array, read_text, require_option
 from nexa_checks.verdicts import explain
+from nexa_core import ScoreColumns
 
 if TYPE_CHECKING:
     from nexa_checks.options import RepetitionOptions
@@ -40,7 +40,7 @@ class Repetition:
         return ScoreColumns(
             values,
             failed,
-            explain(failed, lambda rows: self._say(repeated.filter(rows))),
+            explain(failed, lambda: self._say(repeated.filter(failed))),
         )
 
     def _score_batch(self, text: Array) -> Array:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from nexa_core import FinishReason, ScoreColumns
 
 from nexa_checks.columns import (
     Array,
@@ -17,9 +16,15 @@ from nexa_checks.columns import (
     read_told_text,
     require_option,
 )
-from nexa_checks.predicates import contains_any, equals, group_patterns, is_blank, require_pattern
+from nexa_checks.delimiters import Delimiters
+from nexa_checks.predicates import (
+    equals,
+    is_blank,
+    require_pattern,
+)
 from nexa_checks.refusals import join_openings
 from nexa_checks.verdicts import explain, pass_or_fail, score_passing
+from nexa_core import FinishReason, ScoreColumns
 
 if TYPE_CHECKING:
     from nexa_checks.options import (
@@ -39,7 +44,7 @@ class Empty:
 
     def score(self, table: pa.Table) -> ScoreColumns:
         blank = is_blank(read_text(table, self.field, "check 'empty'"))
-        return pass_or_fail(pc.fill_null(blank, True), "no text")
+        return pass_or_fail(pc.fill_null(blank, True) if blank.null_count else blank, "no text")
 
 
 class Truncated:
@@ -60,30 +65,28 @@ class Runaway:
         self.asker = asker
         self.field = require_option(options.field, "field", asker)
         self.raw_field = options.raw_field
-        self.delimiters = require_option(options.delimiters, "delimiters", asker)
-        self.patterns = group_patterns(self.delimiters)
+        self.delimiters = Delimiters(require_option(options.delimiters, "delimiters", asker))
 
     def score(self, table: pa.Table) -> ScoreColumns:
-        raw, text = self._texts(table)
-        failed = as_array(self._find(raw, text))
-        seen = (text,) if raw is None else (raw, text)
-        return _name_delimiters(failed, seen, self.delimiters, "runs on")
+        texts = self._read(table)
+        failed = as_array(self._find(texts))
+        return _name_delimiters(failed, texts, self.delimiters, "runs on")
 
     def find(self, table: pa.Table) -> Column:
         """Where the text runs away; null where there is none."""
-        return self._find(*self._texts(table))
+        return self._find(self._read(table))
 
-    def _texts(self, table: pa.Table) -> tuple[Column | None, Column]:
+    def _read(self, table: pa.Table) -> tuple[Column, ...]:
+        """The columns to look in: for each row the first that is not null counts."""
+        text = read_text(table, self.field, self.asker)
         raw = read_told_text(table, self.raw_field, "_raw_text", self.asker)
-        return raw, read_text(table, self.field, self.asker)
-
-    def _find(self, raw: Column | None, text: Column) -> Column:
         if raw is None or raw.null_count == len(raw):
-            return contains_any(text, self.patterns)
-        found = contains_any(raw, self.patterns)
-        if raw.null_count:
-            found = pc.coalesce(found, contains_any(text, self.patterns))
-        return found
+            return (text,)
+        return (raw, text) if raw.null_count else (raw,)
+
+    def _find(self, texts: tuple[Column, ...]) -> Column:
+        found = [self.delimiters.occur_in(text) for text in texts]
+        return found[0] if len(found) == 1 else pc.coalesce(*found)
 
 
 class DelimiterLeakage:
@@ -92,17 +95,16 @@ class DelimiterLeakage:
     def __init__(self, options: DelimiterOptions, asker: str = "check 'delimiter_leakage'") -> None:
         self.asker = asker
         self.field = require_option(options.field, "field", asker)
-        self.delimiters = require_option(options.delimiters, "delimiters", asker)
-        self.patterns = group_patterns(self.delimiters)
+        self.delimiters = Delimiters(require_option(options.delimiters, "delimiters", asker))
 
     def score(self, table: pa.Table) -> ScoreColumns:
         text = read_text(table, self.field, self.asker)
-        failed = as_array(contains_any(text, self.patterns))
+        failed = as_array(self.delimiters.occur_in(text))
         return _name_delimiters(failed, (text,), self.delimiters, "contains")
 
     def find(self, table: pa.Table) -> Column:
         """Where the final text holds a delimiter; null where there is none."""
-        return contains_any(read_text(table, self.field, self.asker), self.patterns)
+        return self.delimiters.occur_in(read_text(table, self.field, self.asker))
 
 
 class Refusal:
@@ -132,17 +134,13 @@ def find_limited(table: pa.Table, finish_field: str | None, asker: str) -> Colum
 
 
 def _name_delimiters(
-    failed: Array, columns: Sequence[Column], delimiters: Sequence[str], verb: str
+    failed: Array, texts: Sequence[Column], delimiters: Delimiters, verb: str
 ) -> ScoreColumns:
-    """Scores whose reasons name, per failed row, the first delimiter in its first text not null."""
+    """Scores whose reasons quote a delimiter that the failed row holds."""
 
-    def name(rows: pa.BooleanArray) -> Array:
-        texts = as_array(pc.coalesce(*(column.filter(rows) for column in columns)))
-        found = [pc.match_substring_regex(texts, group_patterns([d])[0]) for d in delimiters[:-1]]
-        reasons = [f"{verb} {delimiter!r}" for delimiter in delimiters]
-        if not found:
-            return pa.repeat(pa.scalar(reasons[0]), len(texts))
-        picks = pa.StructArray.from_arrays(found, [str(i) for i in range(len(found))])
-        return pc.case_when(picks, *reasons)
+    def name() -> Array:
+        met = [text.filter(failed) for text in texts]
+        quoted = delimiters.quote_found(met[0] if len(met) == 1 else pc.coalesce(*met))
+        return pc.binary_join_element_wise(verb, quoted, " ")
 
     return ScoreColumns(score_passing(failed), failed, explain(failed, name))

@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from nexa_core import ScoreColumns, UsageError
 from pydantic import ValidationError
 
 from nexa_checks import register_checks
+from nexa_core import ScoreColumns, UsageError
 
 SPECS = {spec.name: spec for spec in register_checks()}
 
@@ -79,7 +79,7 @@ def test_runaway_reads_the_text_before_stop_trimming() -> None:
 
 def test_runaway_names_the_delimiter_it_found() -> None:
     """Of several delimiters the first listed one that occurs is the reason."""
-    texts = ["a###b", "a\nQ: b", "a\nQ: ###", "a"]
+    texts = ["a###b", "a\nQ: b", "a### \nQ:", "a"]
     found = score("runaway", texts, delimiters=["\nQ:", "###", "<end>"])
     assert found.reasons.to_pylist() == ["runs on '###'", *["runs on '\\nQ:'"] * 2, None]
 

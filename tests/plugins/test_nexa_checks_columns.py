@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nexa_core import CheckError, UsageError
 
 from nexa_checks import register_checks, register_metrics
 from nexa_checks.words import count_words
+from nexa_core import CheckError, UsageError
 
 CHECKS = {spec.name: spec for spec in register_checks()}
 METRICS = {spec.name: spec for spec in register_metrics()}

@@ -6,9 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from nexa_core import CheckError, UsageError
 
 from nexa_checks import register_metrics
+from nexa_core import CheckError, UsageError
 
 SPECS = {spec.name: spec for spec in register_metrics()}
 FACTS = {
