@@ -119,7 +119,7 @@ class GateDecided(Event):
     decision: str
     checks: Sequence[Mapping[str, Any]]
     review: str
-    """Path of the review record, relative to the workspace."""
+    """Hash of the review record: the head of the chain."""
     reason: str = ""
 
 

@@ -19,7 +19,8 @@ from nexa_core.gates import Gate
 from nexa_core.pipeline import Pipeline, from_resolved, pipeline_from
 from nexa_core.plugins import load_plugins
 from nexa_core.records import Evidence, Opinion, State
-from nexa_core.reviews import Review, read_reviews, replay
+from nexa_core.reviews import Review, read_reviews, replay, verify_chain
+from nexa_core.store.events import read_events
 from nexa_core.store.manifest import read_manifest
 from nexa_core.store.runs import Run, ShardFolder, open_run
 from nexa_core.store.shards import read_shard
@@ -44,7 +45,16 @@ def gate_replay(run: str, *, workspace: Workspace) -> dict[str, Any]:
         for review in reviews
         for difference in replay(review, _replayable(review, plugins))
     ]
-    return {"run": run, "records": len(reviews), "differences": differences}
+    found = open_run(workspace.artifacts_path, run)
+    broken = verify_chain(workspace.reviews_path / found.id, _chain_head(found))
+    differences += [{"review": None, "difference": problem} for problem in broken]
+    return {"run": found.id, "records": len(reviews), "differences": differences}
+
+
+def _chain_head(run: Run) -> str | None:
+    """The hash of the last decision that the run's events tell of."""
+    decided = [r for r in read_events(run.path).records if r["event"] == "GateDecided"]
+    return str(decided[-1]["review"]) if decided else None
 
 
 def _replayable(review: Review, plugins: Any) -> dict[str, Any]:

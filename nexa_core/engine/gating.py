@@ -128,6 +128,7 @@ def _evidence(
         space,
         tuple(_sample(unit)),
         tuple(past.as_history() for past in earlier),
+        {step.id: step.into for step in plan.pipeline.generate_steps},
     )
 
 
@@ -191,6 +192,7 @@ def _record(
         search_space=evidence.search_space,
         history=evidence.history,
         samples=evidence.samples,
+        columns=evidence.columns,
     )
 
 
