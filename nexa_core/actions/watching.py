@@ -273,7 +273,7 @@ def read_outline(run_folder: Path) -> Outline:
     return Outline(
         pipeline=record["name"],
         seed=record.get("seed", 0),
-        phases=tuple(name for name in PHASES if present[name]),
+        phases=tuple(name for name in record.get("phases", PHASES) if present.get(name)),
         steps=tuple(str(number) for number in range(len(pipeline.get("steps", [])))),
         gate=gate.get("gate") or gate.get("name"),
         max_iterations=pipeline.get("pilot", {}).get("max_iterations"),

@@ -53,10 +53,8 @@ def run(
     Exit codes: 0 done · 1 the gate said no, or short · 2 usage · 3 plugin · 4 step
                 5 store · 6 budget · 10 waiting · 130 interrupted · 143 terminated
     """
-    settings = {"allow_short": True} if allow_short else {}
-    return carry_out(
-        session, "run_pipeline", file, sets=sets, run_id=run_id, **settings, **_plugins(session)
-    )
+    settings = {"sets": sets, "run_id": run_id, "allow_short": allow_short}
+    return carry_out(session, "run_pipeline", file, **settings)
 
 
 @click.command(cls=Command)
@@ -76,7 +74,6 @@ def pilot(session: Session, file: str, sets: Sequence[str], run_id: str | None) 
         sets=sets,
         run_id=run_id,
         phases=("pilot",),
-        **_plugins(session),
     )
 
 
@@ -89,7 +86,7 @@ def scale(session: Session, run: str, sets: Sequence[str]) -> int:
 
     Without RUN: the latest.
     """
-    return carry_out(session, "scale_run", run, sets=sets, **_plugins(session))
+    return carry_out(session, "scale_run", run, sets=sets)
 
 
 @click.command(cls=Command)
@@ -107,7 +104,7 @@ def resume(session: Session, run: str, sets: Sequence[str], salvage: bool) -> in
     What is committed stays, and what was paid for is replayed for nothing. Only budget and
     `fail_over` may change. Without RUN: the latest.
     """
-    settings: dict[str, Any] = _plugins(session)
+    settings: dict[str, Any] = {}
     if salvage:
         from nexa_core.actions.running import Conduct
 
@@ -136,16 +133,14 @@ def carry_out(session: Session, action: str, *arguments: Any, **settings: Any) -
     with Display(workspace) as display:
         from nexa_core.actions import running
 
+        if action != "demo":  # the demo is the shipped pipeline and runs no code of a workspace
+            settings["workspace_plugins"] = session.workspace_plugins
         call = getattr(running, action)
         outcome: Outcome = call(
             *arguments, workspace=workspace, listeners=(display.listen,), **settings
         )
     output.answer(session.as_json, outcome.as_json(), _show)
     return outcome.exit_code
-
-
-def _plugins(session: Session) -> dict[str, bool]:
-    return {"workspace_plugins": session.workspace_plugins}
 
 
 def _show(outcome: dict[str, Any]) -> Any:

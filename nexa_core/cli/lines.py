@@ -94,7 +94,9 @@ def _rows(progress: Progress, _record: Mapping[str, Any]) -> list[str]:
     goal = f"/{show_count(progress.goal)}" if progress.goal else ""
     unit = "accepted" if progress.counts_accepted else "rows"
     parts = [f"{show_count(progress.reached)}{goal} {unit}"]
-    parts += [f"{show_count(n)} {state}" for state, n in progress.rows.items() if n and state != unit]
+    parts += [
+        f"{show_count(n)} {state}" for state, n in progress.rows.items() if n and state != unit
+    ]
     if progress.rate:
         parts.append(f"{progress.rate:,.3g} rows/s")
     if progress.cost_nano:

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 @with_sets
 @pass_session
 def package(session: Session, run: str, allow_short: bool, sets: Sequence[str]) -> int:
-    """Package accepted rows as a dataset."""
-    settings = {"allow_short": True} if allow_short else {}
-    return carry_out(session, "package_only", run, sets=sets, **settings)
+    """Package accepted rows as a dataset.
+
+    Makes no further row. Settings under `package` may change with --set. Without RUN: the latest.
+    """
+    return carry_out(session, "package_only", run, sets=sets, allow_short=allow_short)
 
 
 @click.command(cls=Command)
@@ -32,7 +34,11 @@ def package(session: Session, run: str, allow_short: bool, sets: Sequence[str]) 
 @with_sets
 @pass_session
 def train(session: Session, run: str, sets: Sequence[str]) -> int:
-    """Train on a packaged dataset."""
+    """Train on a packaged dataset.
+
+    Packages first where that is not done. Settings under `train` may change with --set. Without RUN:
+    the latest.
+    """
     return carry_out(session, "train_only", run, sets=sets)
 
 
@@ -41,7 +47,11 @@ def train(session: Session, run: str, sets: Sequence[str]) -> int:
 @with_sets
 @pass_session
 def evaluate(session: Session, run: str, sets: Sequence[str]) -> int:
-    """Evaluate base against tuned."""
+    """Evaluate base against tuned.
+
+    Trains first where that is not done. Settings under `evaluate` may change with --set. Without
+    RUN: the latest.
+    """
     return carry_out(session, "evaluate_only", run, sets=sets)
 
 
