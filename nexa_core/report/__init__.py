@@ -1,0 +1,7 @@
+"""The report of a run: one HTML file that opens from disk, derived from the run's folder alone."""
+
+from __future__ import annotations
+
+from nexa_core.report.writing import write_report
+
+__all__ = ["write_report"]
