@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from nexa_core.engine.calls import Caller, Calls, Outcome, Subject, derive_seed, identify
 from nexa_core.engine.items import Items
-from nexa_core.errors import ScorerError, boundary
+from nexa_core.errors import ScorerError, TooManyFailuresError, boundary
 from nexa_core.prompts import Prompt
 from nexa_core.protocols import Model, Scorer
 from nexa_core.records import Completion, Request, Row, content_hash
@@ -23,6 +23,7 @@ __all__ = ["Arm", "Predictions", "run_arm"]
 
 UNIT = "evaluation"
 REMOTE_BATCH = 64
+FAIL_OVER = 0.05
 IDENTITY = b"nexa_identity"
 SCHEMA = pa.schema(
     [
@@ -88,10 +89,14 @@ async def run_arm(
     scorer: tuple[str, Scorer],
     folder: Path,
     check_stop: Callable[[], None] = lambda: None,
+    fail_over: float = FAIL_OVER,
 ) -> Predictions:
     """Ask every item and score it; an arm that ended before with the same settings is read back.
 
     Every reply is journaled before it is scored; `check_stop` is asked between batches.
+
+    Raises:
+        TooManyFailuresError: More than the share `fail_over` of the items got no reply.
     """
     path = folder / f"predictions-{arm.name}.parquet"
     identity = arm.identity(items, scorer[0])
@@ -107,11 +112,22 @@ async def run_arm(
         rows = await _ask(arm, items, scorer[1], calls)
     finally:
         journal.close()
+    _refuse_failures(arm, rows, fail_over)
     table = pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata({IDENTITY: identity})
     _write(folder / f"calls-{arm.name}.parquet", calls.table())
     _write(path, table)
     journal.remove()
     return Predictions(arm.name, table)
+
+
+def _refuse_failures(arm: Arm, rows: Sequence[Mapping[str, Any]], fail_over: float) -> None:
+    errors = [row["error"] for row in rows if row["error"] is not None]
+    if len(errors) > fail_over * len(rows):
+        raise TooManyFailuresError(
+            f"{len(errors)} of {len(rows)} items got no reply in the arm '{arm.name}', over "
+            f"`fail_over: {fail_over:.0%}`. One of them: {errors[0]}.",
+            "Mend the cause and evaluate again: what was answered is kept.",
+        )
 
 
 async def _ask(arm: Arm, items: Items, scorer: Scorer, calls: Calls) -> list[dict[str, Any]]:

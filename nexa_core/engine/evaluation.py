@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from nexa_core.engine.arms import Arm, Predictions, run_arm
+from nexa_core.engine.arms import FAIL_OVER, Arm, Predictions, run_arm
 from nexa_core.engine.comparison import Compared, compare_outcomes
 from nexa_core.engine.context import Context
 from nexa_core.engine.items import Items, bind_items, read_items
@@ -83,12 +83,15 @@ async def evaluate(
     scorer: tuple[str, Scorer],
     folder: Path,
     check_stop: Callable[[], None] = lambda: None,
+    fail_over: float = FAIL_OVER,
 ) -> Evaluation:
     """Ask every arm every item, compare them, and write `comparison.json` into `folder`.
 
     `scorer` comes with its name. Arms that ended before with the same settings are read back.
     """
-    predictions = [await run_arm(arm, items, scorer, folder, check_stop) for arm in arms]
+    predictions = [
+        await run_arm(arm, items, scorer, folder, check_stop, fail_over) for arm in arms
+    ]
     outcomes = {each.arm: each.outcomes for each in predictions}
     compared = [
         compare_outcomes(a, outcomes[a], b, outcomes[b])
@@ -111,7 +114,12 @@ async def evaluate_run(context: Context) -> dict[str, Any]:
     items = _find_items(context, settings)
     arms = _bind_arms(context, settings)
     found = await evaluate(
-        items, arms, _bind_scorer(context, settings), context.run.evaluation, context.stop.check
+        items,
+        arms,
+        _bind_scorer(context, settings),
+        context.run.evaluation,
+        context.stop.check,
+        pipeline.fail_over,
     )
     return {"evaluation": found.summarise(settings.alpha)}
 
