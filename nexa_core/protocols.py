@@ -105,7 +105,16 @@ class Reviewer(Protocol):
 
 
 class Trainer(Protocol):
-    """Trains a student on a packaged dataset and leaves an adapter under `out`."""
+    """Trains a student on a packaged dataset and leaves an adapter under `out`.
+
+    It calls `on_event` every few seconds at least, with empty metrics where nothing is new; what
+    `on_event` raises ends the training and is passed on. With `resume` it goes on from what an
+    earlier call with the same options and dataset left in `out`.
+    """
+
+    def preflight(self, chat: bool) -> list[str]:
+        """What speaks against training on plain text, or on chat; empty when nothing does."""
+        ...
 
     def train(
         self, dataset: Path, out: Path, on_event: Callable[[Event], None], resume: bool = False

@@ -16,14 +16,15 @@ from nexa_core.engine.comparison import Compared, compare_outcomes
 from nexa_core.engine.context import Context
 from nexa_core.engine.items import Items, bind_items, read_items
 from nexa_core.engine.packaging import read_manifest
+from nexa_core.engine.plan import Plan
 from nexa_core.engine.training import read_training
-from nexa_core.errors import UnknownNameError, UsageError
+from nexa_core.errors import Place, UnknownNameError, UsageError
 from nexa_core.pipeline import Evaluate, Pipeline, Role
 from nexa_core.prompts import Prompt
 from nexa_core.protocols import Model, Scorer
 from nexa_core.store.files import replace_file
 
-__all__ = ["ARMS", "Evaluation", "evaluate", "evaluate_run"]
+__all__ = ["ARMS", "Evaluation", "check_evaluation", "evaluate", "evaluate_run"]
 
 BASE, FEW_SHOT, TUNED = "base", "base-few-shot", "tuned"
 ARMS = (BASE, FEW_SHOT, TUNED)
@@ -89,9 +90,7 @@ async def evaluate(
 
     `scorer` comes with its name. Arms that ended before with the same settings are read back.
     """
-    predictions = [
-        await run_arm(arm, items, scorer, folder, check_stop, fail_over) for arm in arms
-    ]
+    predictions = [await run_arm(arm, items, scorer, folder, check_stop, fail_over) for arm in arms]
     outcomes = {each.arm: each.outcomes for each in predictions}
     compared = [
         compare_outcomes(a, outcomes[a], b, outcomes[b])
@@ -116,12 +115,36 @@ async def evaluate_run(context: Context) -> dict[str, Any]:
     found = await evaluate(
         items,
         arms,
-        _bind_scorer(context, settings),
+        _bind_scorer(context.plan, settings),
         context.run.evaluation,
         context.stop.check,
         pipeline.fail_over,
     )
     return {"evaluation": found.summarise(settings.alpha)}
+
+
+def check_evaluation(plan: Plan, items: Items | None) -> None:
+    """Refuse, before anything is paid for, what the pipeline's `evaluate` section cannot do.
+
+    `items` are those it names, None where it holds out rows.
+
+    Raises:
+        UsageError: An arm, scorer or prompt does not exist, or does not fit the items.
+    """
+    pipeline = plan.pipeline
+    settings = pipeline.evaluate
+    if settings is None:
+        return
+    place = pipeline.place("evaluate.arms") or pipeline.place("evaluate")
+    for name in settings.arms:
+        if name not in ARMS:
+            raise UnknownNameError("evaluation arm", name, ARMS, place)
+    if TUNED in settings.arms and pipeline.train is None:
+        raise _miss_student(place)
+    _bind_scorer(plan, settings)
+    if FEW_SHOT in settings.arms:
+        item = items.rows[0] if items else {"id": "", "instruction": ""}
+        _few_shot_prompt(plan, settings).render(item)
 
 
 def _find_items(context: Context, settings: Evaluate) -> Items:
@@ -155,8 +178,8 @@ def _as_item(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": row["id"], "instruction": row["prompt"], "answer": row["completion"]}
 
 
-def _bind_scorer(context: Context, settings: Evaluate) -> tuple[str, Scorer]:
-    plugins, place = context.plan.plugins, context.plan.pipeline.place("evaluate.scorer")
+def _bind_scorer(plan: Plan, settings: Evaluate) -> tuple[str, Scorer]:
+    plugins, place = plan.plugins, plan.pipeline.place("evaluate.scorer")
     given = settings.scorer
     written: dict[str, Any] = {given: {}} if isinstance(given, str) else given
     ((name, options),) = written.items()
@@ -167,10 +190,6 @@ def _bind_scorer(context: Context, settings: Evaluate) -> tuple[str, Scorer]:
 
 def _bind_arms(context: Context, settings: Evaluate) -> list[Arm]:
     """The arms of the pipeline, all on the student's weights; tuned has its adapter."""
-    place = context.plan.pipeline.place("evaluate.arms")
-    for name in settings.arms:
-        if name not in ARMS:
-            raise UnknownNameError("evaluation arm", name, ARMS, place)
     dataset = read_manifest(context.run.dataset) or {}
     chat = bool(dataset.get("chat"))
     role = _find_student(context.plan.pipeline, chat)
@@ -182,7 +201,7 @@ def _bind_arms(context: Context, settings: Evaluate) -> list[Arm]:
     arms = []
     for name in settings.arms:
         model = context.plan.models.get(_tune(context, role)) if name == TUNED else base
-        prompt = _few_shot_prompt(context, settings) if name == FEW_SHOT else asked
+        prompt = _few_shot_prompt(context.plan, settings) if name == FEW_SHOT else asked
         arms.append(Arm(name, model, prompt, tokens))
     return arms
 
@@ -209,13 +228,17 @@ def _tune(context: Context, role: Role) -> Role:
     train = context.plan.pipeline.train
     manifest = read_training(context.run.training(train.method)) if train else None
     if train is None or manifest is None:
-        raise UsageError(
-            "The arm 'tuned' needs a trained student, and nothing was trained.",
-            "Add a `train` section, or leave 'tuned' out of evaluate.arms.",
-            context.plan.pipeline.place("evaluate.arms"),
-        )
+        raise _miss_student(context.plan.pipeline.place("evaluate.arms"))
     adapter = context.run.training(train.method) / manifest["adapter"]
     return role.model_copy(update={"adapter": str(adapter)})
+
+
+def _miss_student(place: Place | None) -> UsageError:
+    return UsageError(
+        "The arm 'tuned' needs a trained student, and nothing trains one.",
+        "Add a `train` section, or leave 'tuned' out of evaluate.arms.",
+        place,
+    )
 
 
 def _plain_prompt(template: str, chat: bool) -> Prompt:
@@ -223,9 +246,9 @@ def _plain_prompt(template: str, chat: bool) -> Prompt:
     return Prompt("packaged", template, api="chat" if chat else "completions", inputs=("prompt",))
 
 
-def _few_shot_prompt(context: Context, settings: Evaluate) -> Prompt:
-    plugins = context.plan.plugins
-    place = context.plan.pipeline.place("evaluate.few_shot")
+def _few_shot_prompt(plan: Plan, settings: Evaluate) -> Prompt:
+    plugins = plan.plugins
+    place = plan.pipeline.place("evaluate.few_shot")
     if settings.few_shot is not None:
         return plugins.prompt(settings.few_shot, settings.few_shot, place)
     for name in FEW_SHOT_PROMPTS[:-1]:

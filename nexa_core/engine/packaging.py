@@ -32,8 +32,17 @@ from nexa_core.errors import ManifestError, UsageError
 from nexa_core.pipeline import Package
 from nexa_core.records import State, content_hash
 from nexa_core.reviews import read_reviews
+from nexa_core.templates import TemplateError, Text
 
-__all__ = ["Origin", "PackageResult", "Packaging", "package", "package_run", "read_manifest"]
+__all__ = [
+    "Origin",
+    "PackageResult",
+    "Packaging",
+    "check_packaging",
+    "package",
+    "package_run",
+    "read_manifest",
+]
 
 PROMPT_COLUMNS = ("instruction", "prompt", "question", "messages")
 """Where the question of a row is looked for when `package.prompt` does not say."""
@@ -83,7 +92,7 @@ def package(
         ManifestError: A shard cannot be read, or two disagree about a column's type.
     """
     schema = _unify_schemas(shards)
-    _require_columns(schema, packaging)
+    _require_columns(schema.names, packaging)
     inputs = _hash_inputs(shards, packaging, origin)
     if (found := read_manifest(out)) is not None and found.get("inputs") == inputs:
         return PackageResult(out, found, fresh=False)
@@ -163,11 +172,11 @@ def _unify_schemas(shards: Sequence[Path]) -> pa.Schema:
         ) from cause
 
 
-def _require_columns(schema: pa.Schema, packaging: Packaging) -> None:
+def _require_columns(columns: Sequence[str], packaging: Packaging) -> None:
     for key in ("prompt", "completion"):
         name = getattr(packaging, key)
-        if name not in schema.names:
-            shown = ", ".join(n for n in schema.names if n not in KEPT_COLUMNS)
+        if name not in columns:
+            shown = ", ".join(n for n in columns if n not in KEPT_COLUMNS)
             raise UsageError(
                 f"The rows have no column '{name}' to take the {key} from. They have: {shown}.",
                 f"Name one with --set package.{key}=COLUMN.",
@@ -250,10 +259,39 @@ def package_run(context: Context, units: Sequence[Unit]) -> dict[str, Any]:
     ]
     plan, run = context.plan, context.run
     result = package(
-        shards, run.dataset, _bind_packaging(plan, _unify_schemas(shards).names), _trace(context)
+        shards,
+        run.dataset,
+        _bind_packaging(plan, _unify_schemas(shards).names),
+        _trace(context, units),
     )
     manifest = result.manifest
     return {"dataset": str(run.dataset), "packaged": manifest["rows"], "marks": manifest["marks"]}
+
+
+def check_packaging(plan: Plan) -> Packaging | None:
+    """Refuse, before anything is paid for, what the pipeline's `package` section cannot do.
+
+    Raises:
+        UsageError: The format, a column, the template or the evaluation items do not fit.
+    """
+    if plan.pipeline.package is None:
+        return None
+    made = {step.into for step in plan.pipeline.generate_steps}
+    varied = {name for step in plan.pipeline.generate_steps for name in step.vary}
+    columns = (*plan.source_columns, *sorted(made | varied))
+    packaging = _bind_packaging(plan, columns)
+    _require_columns(columns, packaging)
+    try:
+        unknown = Text(packaging.template).variables - {*columns, *KEPT_COLUMNS, "prompt"}
+    except TemplateError as cause:
+        unknown = frozenset({str(cause)})
+    if unknown:
+        raise UsageError(
+            f"The template '{packaging.template}' makes no prompt: {min(unknown)!r}.",
+            f"It may insert `prompt` and: {', '.join(columns)}.",
+            plan.pipeline.place("package.template"),
+        )
+    return packaging
 
 
 def _bind_packaging(plan: Plan, columns: Sequence[str]) -> Packaging:
@@ -276,7 +314,7 @@ def _bind_packaging(plan: Plan, columns: Sequence[str]) -> Packaging:
     )
 
 
-def _trace(context: Context) -> Origin:
+def _trace(context: Context, units: Sequence[Unit]) -> Origin:
     """Where a run's rows come from: its pipeline, the gate's last record, what marks the run."""
     record, reviews = context.run.record, read_reviews(context.reviews)
     last = reviews[-1] if reviews else None
@@ -288,6 +326,15 @@ def _trace(context: Context) -> Origin:
         decision=last.decision if last else None,
         checks=tuple(last.checks) if last else (),
         review_head=last.hash if last else None,
-        marks=("rehearsal",) if record.get("rehearsal") else (),
+        marks=tuple(_mark_run(context, units)),
         command=f"nexa package {context.run.id}",
     )
+
+
+def _mark_run(context: Context, units: Sequence[Unit]) -> Iterator[str]:
+    if context.run.record.get("rehearsal"):
+        yield "rehearsal"
+    scale = context.plan.pipeline.scale
+    accepted = sum(unit.count(State.ACCEPTED) for unit in units)
+    if scale is not None and scale.accepted is not None and accepted < scale.accepted:
+        yield f"short: {accepted} of {scale.accepted} rows accepted"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from nexa_core.engine.evaluation import check_evaluation
+from nexa_core.engine.items import bind_items
+from nexa_core.engine.packaging import check_packaging
 from nexa_core.engine.plan import Plan
+from nexa_core.engine.training import check_training
 from nexa_core.errors import PreflightError
 from nexa_core.gates import never_passes
 from nexa_core.pipeline import GenerateStep
-from nexa_core.plugins import check_needs
 
 LEAST_FREE_BYTES = 200_000_000
 
@@ -31,18 +34,9 @@ def check_plan(plan: Plan, artifacts: Path) -> list[str]:
 
 def _check_later_phases(plan: Plan) -> None:
     """What packaging, training and evaluation name is there, and so is what they need."""
-    pipeline, plugins = plan.pipeline, plan.plugins
-    if pipeline.package is not None:
-        plugins.exporters.get(pipeline.package.format, pipeline.place("package.format"))
-    if pipeline.train is not None:
-        place = pipeline.place("train.method")
-        offer = plugins.trainers.offer(pipeline.train.method, place)
-        noun = plugins.trainers.noun
-        check_needs(offer.spec, f"The {noun}", offer.plugin.distribution, place)
-    if pipeline.evaluate is not None:
-        scorer = pipeline.evaluate.scorer
-        name = scorer if isinstance(scorer, str) else next(iter(scorer))
-        plugins.scorers.get(name, pipeline.place("evaluate.scorer"))
+    packaging = check_packaging(plan)
+    check_training(plan, chat=packaging is not None and packaging.exporter.chat)
+    check_evaluation(plan, bind_items(plan))
 
 
 def _check_prompts(plan: Plan) -> None:

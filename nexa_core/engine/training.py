@@ -13,13 +13,21 @@ from typing import Any
 
 from nexa_core.engine.context import Context, RunInterrupted
 from nexa_core.engine.packaging import read_manifest
-from nexa_core.errors import NexaError, Place, TrainerError, UsageError, boundary
+from nexa_core.engine.plan import Plan
+from nexa_core.errors import (
+    NexaError,
+    Place,
+    PreflightError,
+    TrainerError,
+    UsageError,
+    boundary,
+)
 from nexa_core.events import Event, TrainingProgressed
 from nexa_core.plugins import Plugins
 from nexa_core.records import Training, content_hash
 from nexa_core.store.files import encode_line, replace_file
 
-__all__ = ["Order", "read_training", "train_dataset", "train_run"]
+__all__ = ["Order", "check_training", "read_training", "train_dataset", "train_run"]
 
 MANIFEST = "manifest.json"
 BEGUN = "begun.json"
@@ -98,6 +106,28 @@ def train_dataset(
             raise relay.stopped from None
         raise
     return _finish(order, dataset, identity, training)
+
+
+def check_training(plan: Plan, chat: bool) -> None:
+    """Refuse, before anything is paid for, what the pipeline's `train` section cannot do.
+
+    Raises:
+        MissingExtraError: What the trainer needs is not installed.
+        PreflightError: The student cannot be trained on this format.
+    """
+    settings, place = plan.pipeline.train, plan.pipeline.place("train")
+    if settings is None:
+        return
+    spec = plan.plugins.trainers.get(settings.method, plan.pipeline.place("train.method") or place)
+    options = {"model": settings.model, **settings.options}
+    trainer = plan.plugins.build(spec, options, {"seed": plan.pipeline.seed}, place)
+    faults = trainer.preflight(chat)
+    if faults:
+        raise PreflightError(
+            f"The student '{settings.model}' cannot be trained: {'; '.join(faults)}.",
+            "Choose another student or another package.format.",
+            place,
+        )
 
 
 def read_training(out: Path) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+
 from nexa_core.engine.arms import Arm
 from nexa_core.engine.evaluation import Evaluation, evaluate
 from nexa_core.engine.items import Items, read_items

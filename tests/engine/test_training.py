@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nexa_core.engine.context import RunInterrupted
 from nexa_core.engine.training import Order, train_dataset
 from nexa_core.errors import TrainerError, UsageError
@@ -28,6 +29,9 @@ class Options(BaseModel):
 class Stub:
     def __init__(self, options):
         self.options = options
+
+    def preflight(self, chat):
+        return ["it is a stub"] if chat else []
 
     def train(self, dataset, out, on_event, resume=False):
         with (out / "calls.jsonl").open("a") as file:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from nexa_core import Completion
 from nexa_eval.options import AnswerOptions
 from nexa_eval.scorers import Contains, Exact, LastNumber

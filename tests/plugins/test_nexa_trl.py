@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from nexa_core import Event, TrainerError, Training, TrainingProgressed, UsageError
 from nexa_trl.encoding import IGNORED, RowEncoder, write_tokens
 from nexa_trl.options import QloraOptions
@@ -22,7 +24,10 @@ from nexa_trl.weights import find_weights
 
 TINY = Student("llama", 3_700_000, 256, 512, 20_000)
 LARGE = Student("llama", 8_000_000_000, 4096, 8192, 2_600_000)
-CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+CHAT = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 
 
 @pytest.fixture(scope="session")
@@ -192,9 +197,10 @@ def test_a_student_is_trained(student: Path, dataset: Path, tmp_path: Path) -> N
     assert json.loads(lines[0])["loss"] == details["first_loss"]
 
 
+@pytest.mark.slow
 def test_what_fails_in_the_process_is_told(student: Path, dataset: Path, tmp_path: Path) -> None:
     """A dataset without a usable row, and a process that dies, are errors with their reason."""
-    with pytest.raises(TrainerError, match="No row .* can be trained on: 48 too_long"):
+    with pytest.raises(TrainerError, match=r"No row .* can be trained on: 48 too_long"):
         train(student, dataset, tmp_path / "out", max_length=4)
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -203,7 +209,7 @@ def test_what_fails_in_the_process_is_told(student: Path, dataset: Path, tmp_pat
         train(broken, dataset, tmp_path / "out2")
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -218,10 +224,10 @@ def test_a_killed_training_goes_on_bit_for_bit(
 
     def kill(event: Event) -> None:
         if isinstance(event, TrainingProgressed) and event.step >= 13:
-            raise Stopped
+            raise StoppedError
 
     cut = tmp_path / "cut"
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(student, dataset, cut, kill, **options)
     assert not (cut / "adapter").exists()
     # What a kill in the middle of writing a checkpoint leaves.
@@ -239,18 +245,37 @@ def hash_adapter(training: Training) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+KILLED = """
+import sys
+from pathlib import Path
+from nexa_trl.options import QloraOptions
+from nexa_trl.trainer import QloraTrainer
+student, dataset, out = map(Path, sys.argv[1:])
+options = QloraOptions(model=f"local/{student}", epochs=10_000)
+QloraTrainer(options).train(dataset, out, lambda event: print(event.step, flush=True))
+"""
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found in /proc")
 def test_no_process_is_left_behind(student: Path, dataset: Path, tmp_path: Path) -> None:
-    """When the one who asked is killed, the training process ends too."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        order = lambda event: os.write(writer, b"x")  # noqa: E731
-        train(student, dataset, tmp_path / "out", order, epochs=10_000)
-        os._exit(0)
-    os.read(reader, 1)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    os.close(writer)
-    os.read(reader, 1 << 16)
-    assert os.read(reader, 1) == b""
+    """When whoever asked is killed outright, the training process ends by itself."""
+    arguments = [sys.executable, "-c", KILLED, str(student), str(dataset), str(tmp_path)]
+    asker = subprocess.Popen(arguments, stdout=subprocess.PIPE, env=_make_environment(False))
+    assert asker.stdout is not None
+    asker.stdout.readline()
+    children = Path(f"/proc/{asker.pid}/task/{asker.pid}/children").read_text().split()
+    asker.kill()
+    asker.communicate()
+    deadline = time.monotonic() + 30
+    while any(is_running(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert children
+    assert not any(is_running(pid) for pid in children)
+
+
+def is_running(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except FileNotFoundError:
+        return False
