@@ -28,11 +28,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nexa_checks import register_checks, register_metrics
-from nexa_checks.refusals import join_openings
+from nexa_checks.refusals import OPENINGS
 
 DELIMITERS = ("\nInput:", "\nOutput:", "\nInstruction:")
 ALTERNATIVES = "|".join(DELIMITERS)
-REFUSAL = join_openings()
+REFUSAL = rf"(?i)\A[\s\pZ\"'“‘>*_#-]*(?:{'|'.join(OPENINGS)})"
 FACTS: dict[str, Any] = {
     "field": "response",
     "raw_field": "response_raw_text",

@@ -14,12 +14,15 @@ _MOST_GROUPS = 6
 
 
 class Delimiters:
-    """Texts that open another record, each taken literally; case counts."""
+    """Texts that open another record, each taken literally; case counts.
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    `verb` starts the reason of a row that holds one.
+    """
+
+    def __init__(self, texts: Sequence[str], verb: str) -> None:
         self.texts = tuple(texts)
         self.patterns = group_patterns(self.texts)
-        self._quoted = pa.array([repr(text) for text in self.texts])
+        self.reasons = pa.array([f"{verb} {text!r}" for text in self.texts])
 
     def occur_in(self, text: Column) -> Column:
         """Where at least one of them occurs; null where the text is."""
@@ -28,15 +31,15 @@ class Delimiters:
             found = pc.or_(found, pc.match_substring_regex(text, pattern))
         return found
 
-    def quote_found(self, text: Column) -> Array:
-        """For texts that each hold one: the first listed delimiter that occurs, quoted."""
+    def name_found(self, text: Column) -> Array:
+        """For texts that each hold one: a reason that names the first listed one of them."""
         found: Any = len(self.texts) - 1
         for place in reversed(range(found)):
             here = pc.match_substring_regex(text, quote_pattern(self.texts[place]))
             found = pc.if_else(here, place, found)
         if isinstance(found, int):
-            return pa.repeat(self._quoted[found], len(text))
-        return self._quoted.take(as_array(found))
+            return pa.repeat(self.reasons[found], len(text))
+        return self.reasons.take(as_array(found))
 
 
 def quote_pattern(text: str) -> str:

@@ -8,6 +8,14 @@ appendix), narrowed by what follows them.
 
 from __future__ import annotations
 
+import re
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nexa_checks.columns import Array, Column, as_array
+from nexa_checks.predicates import require_pattern
+
 _I_AM = r"i(?: am|['’]?m)"
 _CANNOT = r"(?:can(?:not| not|['’]?t)|could(?: not|n['’]t)|will not|won['’]t)"
 _DEED = (
@@ -38,11 +46,41 @@ OPENINGS = (
     r"it(?: is|['’]s) (?:not (?:appropriate|ethical|possible)|inappropriate|unethical) for me to\b",
     r"(?:this|your) request (?:violates|goes against)\b",
 )
-"""RE2 patterns, each tried where the text starts, after white space, quotes and Markdown marks."""
+"""Each is tried where the text starts, after white space, quotes and Markdown marks."""
 
+_FIRST_WORDS = r"i[ '’m]|it[ '’]|sorry|my ap|apolog|unfortunately|regrettably|as |(?:this|your) req"
 _LEAD = r"[\s\pZ\"'“‘>*_#-]*"
+_HINT = rf"(?i)\A{_LEAD}(?:{_FIRST_WORDS})"
+_SHIPPED = re.compile(rf"[\s\"'“‘>*_#-]*(?:{'|'.join(OPENINGS)})", re.IGNORECASE)
 
 
-def join_openings(patterns: tuple[str, ...] | None = None) -> str:
-    """One RE2 pattern for all openings, anchored at the text's start, without regard to case."""
-    return rf"(?i)\A{_LEAD}(?:{'|'.join(f'(?:{p})' for p in patterns or OPENINGS)})"
+class Openings:
+    """Recognises texts that start in one of the ways given, or in one of the shipped ones.
+
+    Raises:
+        UsageError: A pattern that is given is none to RE2.
+    """
+
+    def __init__(self, patterns: tuple[str, ...] | None, asker: str) -> None:
+        for pattern in patterns or ():
+            require_pattern(pattern, asker)
+        self._given = patterns and rf"(?i)\A{_LEAD}(?:{'|'.join(f'(?:{p})' for p in patterns)})"
+
+    def start(self, text: Column) -> Array:
+        """Where the text starts so; null where there is none."""
+        if self._given:
+            return as_array(pc.match_substring_regex(text, self._given))
+        return _start_as_shipped(text)
+
+
+def _start_as_shipped(text: Column) -> Array:
+    """One pass for the first words, then every opening for the few rows that have them.
+
+    RE2 would take a millisecond per call to compile all openings, which is longer than it needs
+    to match a thousand texts; Python keeps them compiled.
+    """
+    likely = as_array(pc.match_substring_regex(text, _HINT))
+    if not likely.true_count:
+        return likely
+    found = [_SHIPPED.match(head) is not None for head in text.filter(likely).to_pylist()]
+    return pc.replace_with_mask(likely, pc.fill_null(likely, False), pa.array(found))

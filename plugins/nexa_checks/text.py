@@ -20,9 +20,8 @@ from nexa_checks.delimiters import Delimiters
 from nexa_checks.predicates import (
     equals,
     is_blank,
-    require_pattern,
 )
-from nexa_checks.refusals import join_openings
+from nexa_checks.refusals import Openings
 from nexa_checks.verdicts import explain, pass_or_fail, score_passing
 from nexa_core import FinishReason, ScoreColumns
 
@@ -65,12 +64,13 @@ class Runaway:
         self.asker = asker
         self.field = require_option(options.field, "field", asker)
         self.raw_field = options.raw_field
-        self.delimiters = Delimiters(require_option(options.delimiters, "delimiters", asker))
+        texts = require_option(options.delimiters, "delimiters", asker)
+        self.delimiters = Delimiters(texts, "runs on")
 
     def score(self, table: pa.Table) -> ScoreColumns:
         texts = self._read(table)
         failed = as_array(self._find(texts))
-        return _name_delimiters(failed, texts, self.delimiters, "runs on")
+        return _name_delimiters(failed, texts, self.delimiters)
 
     def find(self, table: pa.Table) -> Column:
         """Where the text runs away; null where there is none."""
@@ -95,12 +95,13 @@ class DelimiterLeakage:
     def __init__(self, options: DelimiterOptions, asker: str = "check 'delimiter_leakage'") -> None:
         self.asker = asker
         self.field = require_option(options.field, "field", asker)
-        self.delimiters = Delimiters(require_option(options.delimiters, "delimiters", asker))
+        texts = require_option(options.delimiters, "delimiters", asker)
+        self.delimiters = Delimiters(texts, "contains")
 
     def score(self, table: pa.Table) -> ScoreColumns:
         text = read_text(table, self.field, self.asker)
         failed = as_array(self.delimiters.occur_in(text))
-        return _name_delimiters(failed, (text,), self.delimiters, "contains")
+        return _name_delimiters(failed, (text,), self.delimiters)
 
     def find(self, table: pa.Table) -> Column:
         """Where the final text holds a delimiter; null where there is none."""
@@ -113,16 +114,14 @@ class Refusal:
     def __init__(self, options: RefusalOptions, asker: str = "check 'refusal'") -> None:
         self.asker = asker
         self.field = require_option(options.field, "field", asker)
-        self.pattern = join_openings(options.patterns)
-        for pattern in options.patterns or ():
-            require_pattern(pattern, asker)
+        self.openings = Openings(options.patterns, asker)
 
     def score(self, table: pa.Table) -> ScoreColumns:
         return pass_or_fail(self.find(table), "starts as a refusal")
 
-    def find(self, table: pa.Table) -> Column:
+    def find(self, table: pa.Table) -> Array:
         """Where the text starts as a refusal; null where there is none."""
-        return pc.match_substring_regex(read_text(table, self.field, self.asker), self.pattern)
+        return self.openings.start(read_text(table, self.field, self.asker))
 
 
 def find_limited(table: pa.Table, finish_field: str | None, asker: str) -> Column | Array:
@@ -134,13 +133,12 @@ def find_limited(table: pa.Table, finish_field: str | None, asker: str) -> Colum
 
 
 def _name_delimiters(
-    failed: Array, texts: Sequence[Column], delimiters: Delimiters, verb: str
+    failed: Array, texts: Sequence[Column], delimiters: Delimiters
 ) -> ScoreColumns:
-    """Scores whose reasons quote a delimiter that the failed row holds."""
+    """Scores whose reasons name a delimiter that the failed row holds."""
 
     def name() -> Array:
-        met = [text.filter(failed) for text in texts]
-        quoted = delimiters.quote_found(met[0] if len(met) == 1 else pc.coalesce(*met))
-        return pc.binary_join_element_wise(verb, quoted, " ")
+        held = [text.filter(failed) for text in texts]
+        return delimiters.name_found(held[0] if len(held) == 1 else pc.coalesce(*held))
 
     return ScoreColumns(score_passing(failed), failed, explain(failed, name))

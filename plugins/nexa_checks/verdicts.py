@@ -10,19 +10,19 @@ import pyarrow.compute as pc
 from nexa_checks.columns import Array, Column, as_array
 from nexa_core import ScoreColumns
 
+_PASS, _FAIL = pa.scalar(1.0), pa.scalar(0.0)
+_NO_REASON = pa.scalar(None, pa.string())
+
 
 def pass_or_fail(failed: Column | Array, reason: str) -> ScoreColumns:
     """1 where a row passes, 0 where it fails, with one reason for all; null where it is null."""
     mask = as_array(failed)
-    reasons = explain(mask, lambda: pa.repeat(reason, mask.true_count))
-    return ScoreColumns(score_passing(mask), mask, reasons)
+    return ScoreColumns(score_passing(mask), mask, pc.if_else(mask, reason, _NO_REASON))
 
 
 def score_passing(failed: Array) -> Array:
     """1.0 where `failed` is false, 0.0 where it is true."""
-    if not failed.true_count and not failed.null_count:
-        return pa.repeat(1.0, len(failed))
-    return pc.if_else(failed, 0.0, 1.0)
+    return pc.if_else(failed, _FAIL, _PASS)
 
 
 def explain(failed: Array, make: Callable[[], Array], reasons: Array | None = None) -> Array:
@@ -32,4 +32,4 @@ def explain(failed: Array, make: Callable[[], Array], reasons: Array | None = No
     if not failed.true_count:
         return reasons
     mask = pc.fill_null(failed, False) if failed.null_count else failed
-    return pc.replace_with_mask(reasons, mask, make().cast(pa.string()))
+    return pc.replace_with_mask(reasons, mask, make())

@@ -8,9 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from nexa_checks import register_checks
+from nexa_checks.refusals import OPENINGS
 from nexa_core import ScoreColumns, UsageError
 
 SPECS = {spec.name: spec for spec in register_checks()}
@@ -139,6 +142,16 @@ def test_no_delimiters_is_an_error_before_the_run(name: str, delimiters: Any) ->
 def test_refusals_are_recognised_by_their_opening(text: str) -> None:
     """The shipped openings fail what chat models write when they refuse."""
     assert score("refusal", [text]).failed.to_pylist() == [True]
+
+
+@pytest.mark.parametrize("opening", OPENINGS)
+@settings(max_examples=15, deadline=None, phases=[Phase.generate])
+@given(data=st.data())
+def test_every_text_with_a_shipped_opening_is_a_refusal(opening: str, data: st.DataObject) -> None:
+    """The quick look at the first words overlooks none of the openings, in either case."""
+    text = data.draw(st.from_regex(rf"\A{opening}", alphabet=st.characters(max_codepoint=127)))
+    texts = [text, f' "{text}', text.upper(), text.replace("'", "’")]
+    assert score("refusal", texts).failed.to_pylist() == [True] * 4
 
 
 @pytest.mark.parametrize(
