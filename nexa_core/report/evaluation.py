@@ -8,9 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from nexa_core.report.figures import show_count, show_p, show_points, show_share
+from nexa_core.report.figures import show_count, show_p, show_points, show_range, show_share
 from nexa_core.report.folder import Facts
-from nexa_core.report.plots import draw_check, draw_difference
+from nexa_core.report.plots import choose_span, draw_check, draw_difference, draw_difference_axis
 from nexa_core.stats import wilson
 
 __all__ = ["Arm", "Comparison", "EvaluationView", "show_evaluation"]
@@ -87,7 +87,7 @@ class Comparison:
     @property
     def interval(self) -> str:
         level = f"{100 * self.confidence:.0f} % interval"
-        return f"{level} {show_points(self.low)} to {show_points(self.high)}"
+        return f"{level} {self.bounds}"
 
     @property
     def exact(self) -> str:
@@ -98,10 +98,13 @@ class Comparison:
         return show_p(self.p_midp)
 
     @property
-    def bar(self) -> Markup:
-        """The difference and its interval against zero."""
+    def bounds(self) -> str:
+        return f"{show_points(self.low)} to {show_points(self.high)}"
+
+    def draw(self, span: float) -> Markup:
+        """The difference and its interval against zero, on an axis from -span to span."""
         label = f"'{self.arm_b}' against '{self.arm_a}'"
-        return draw_difference(label, self.delta, self.low, self.high)
+        return draw_difference(label, self.delta, self.low, self.high, span)
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,15 @@ class EvaluationView:
     arms: tuple[Arm, ...]
     comparisons: tuple[Comparison, ...]
     warning: str
+
+    @property
+    def span(self) -> float:
+        """Half the width of the axis that all differences share."""
+        return choose_span(bound for c in self.comparisons for bound in (c.low, c.high))
+
+    @property
+    def axis(self) -> Markup:
+        return draw_difference_axis(self.span)
 
     def find(self, arm_a: str, arm_b: str) -> Comparison | None:
         """The comparison of these two arms, where it was made."""
@@ -162,7 +174,7 @@ def _show_arm(name: str, arm: Mapping[str, Any]) -> Arm:
     rate = right / n if n else None
     told = f"{name}: {right} of {n} right"
     bar = draw_check(told, "NONE", (0.0, 0.0), None, rate, (low, high)) if n else None
-    bounds = f"{show_share(low)} to {show_share(high)}" if n else ""
+    bounds = show_range(low, high) if n else ""
     return Arm(name, right, n, show_share(rate), bounds, int(arm.get("failed") or 0), bar)
 
 

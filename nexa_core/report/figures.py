@@ -13,6 +13,7 @@ __all__ = [
     "show_number",
     "show_p",
     "show_points",
+    "show_range",
     "show_seconds",
     "show_share",
     "show_time",
@@ -20,6 +21,8 @@ __all__ = [
 ]
 
 DASH = "–"
+SPACE = "\u00a0"
+"""Keeps a number and its unit on one line."""
 NANO = 1_000_000_000
 
 
@@ -30,12 +33,17 @@ def show_count(number: float | None) -> str:
 
 def show_share(share: float | None) -> str:
     """A share as a percentage with up to three digits: 0.1267 is `12.7 %`."""
-    return DASH if share is None else f"{100 * share:.3g} %"
+    return DASH if share is None else f"{100 * share:.3g}{SPACE}%"
+
+
+def show_range(low: float, high: float) -> str:
+    """Two shares as a range: `5.19 to 24 %`."""
+    return f"{100 * low:.3g} to {show_share(high)}"
 
 
 def show_points(difference: float) -> str:
     """A difference of two shares in percentage points, with its sign: `+43.0`."""
-    return f"{100 * difference:+.1f}"
+    return f"{100 * difference:+.1f}".replace("-", "−")
 
 
 def show_money(nano: float | None) -> str:
@@ -74,7 +82,7 @@ def show_p(p: float) -> str:
         return "< 10⁻³⁰⁰"
     power = math.floor(math.log10(p))
     figure = f"{p / 10.0**power:.1f}" if power > -300 else "1"
-    return f"{figure} × 10{str(power).translate(_RAISED)}"
+    return f"{figure}{SPACE}×{SPACE}10{str(power).translate(_RAISED)}"
 
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

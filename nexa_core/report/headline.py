@@ -40,6 +40,8 @@ class Headline:
     status: str
     sign: str
     reason: str
+    told: str
+    """How the gate came to its last word, in a sentence."""
     tiles: list[Tile]
     marks: list[str]
     warnings: list[str]
@@ -61,10 +63,20 @@ def write_headline(
         status=ENDS.get(status, status),
         sign=SIGNS.get(status, "INCONCLUSIVE"),
         reason=str(finished.get("reason") or ""),
+        told=_describe_decisions(facts),
         tiles=tiles,
         marks=_list_marks(facts),
         warnings=[str(e.get("message")) for e in facts.events if e["event"] == "WarningRaised"],
     )
+
+
+def _describe_decisions(facts: Facts) -> str:
+    if not facts.reviews:
+        return ""
+    looks, iterations = len(facts.reviews), len({review.iteration for review in facts.reviews})
+    looked = "once" if looks == 1 else f"{looks} times"
+    during = "one iteration" if iterations == 1 else f"{iterations} iterations"
+    return f"The gate looked {looked} in {during}; its last word is {facts.reviews[-1].decision}."
 
 
 def _list_marks(facts: Facts) -> list[str]:

@@ -11,6 +11,7 @@ from nexa_core.report.figures import show_number, show_points
 from nexa_core.report.svg import draw, element, place_text
 
 __all__ = [
+    "choose_span",
     "draw_axis",
     "draw_check",
     "draw_curve",
@@ -121,18 +122,29 @@ def draw_part(label: str, start: float, size: float, whole: float, kind: str) ->
     return draw(1000, 16, label, ground, bar, stretch=True, class_="part-bar")
 
 
-def draw_difference_axis() -> Markup:
-    """The axis above a column of differences, in percentage points."""
+def choose_span(bounds: Iterable[float]) -> float:
+    """A round half-width of an axis around zero that holds every bound, at most 1."""
+    largest = max((abs(bound) for bound in bounds), default=1.0)
+    return next((span for span in (0.1, 0.2, 0.4) if largest <= span), 1.0)
+
+
+def draw_difference_axis(span: float) -> Markup:
+    """The axis above a column of differences, in percentage points from -span to span."""
     parts = [
-        place_text(_place_difference(tick), 11, shown, text_anchor="middle", class_="tick")
-        for tick, shown in ((-0.5, "−50"), (0.0, "0"), (0.5, "+50"))
+        place_text(_place(share * span, span), 11, shown, text_anchor="middle", class_="tick")
+        for share, shown in (
+            (-0.5, f"−{50 * span:g}"),
+            (0.0, "0"),
+            (0.5, f"+{50 * span:g}"),
+        )
     ]
-    return draw(WIDTH, 14, "Axis from −100 to +100 points", *parts, class_="check-bar")
+    label = f"Axis from −{100 * span:g} to +{100 * span:g} points"
+    return draw(WIDTH, 14, label, *parts, class_="check-bar")
 
 
-def draw_difference(label: str, delta: float, low: float, high: float) -> Markup:
-    """A difference with its interval against zero, between −100 and +100 points."""
-    start, end, zero = _place_difference(low), _place_difference(high), _place_difference(0.0)
+def draw_difference(label: str, delta: float, low: float, high: float, span: float) -> Markup:
+    """A difference with its interval against zero."""
+    start, end, zero = _place(low, span), _place(high, span), _place(0.0, span)
     kind = "PASS" if low > 0 else "FAIL" if high < 0 else "INCONCLUSIVE"
     return draw(
         WIDTH,
@@ -143,13 +155,13 @@ def draw_difference(label: str, delta: float, low: float, high: float) -> Markup
             "rect", x=start, y=9.5, width=max(end - start, 2), height=7, class_=f"interval {kind}"
         ),
         element("line", x1=zero, x2=zero, y1=0.5, y2=25.5, class_="threshold"),
-        element("circle", cx=_place_difference(delta), cy=13, r=4.2, class_="value"),
+        element("circle", cx=_place(delta, span), cy=13, r=4.2, class_="value"),
         class_="check-bar",
     )
 
 
-def _place_difference(delta: float) -> float:
-    return MARGIN + (WIDTH - 2 * MARGIN) * (min(max(delta, -1.0), 1.0) + 1) / 2
+def _place(delta: float, span: float) -> float:
+    return MARGIN + (WIDTH - 2 * MARGIN) * (min(max(delta / span, -1.0), 1.0) + 1) / 2
 
 
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 12.0, 34.0

@@ -91,7 +91,7 @@ def _pick_rows(path: Path, wanted: set[str]) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        table = pq.ParquetFile(path).read()  # read_table would import pandas
         states = table["state"].to_pylist()
         reasons = table["reason"].to_pylist()
     except (pa.ArrowException, OSError, KeyError):

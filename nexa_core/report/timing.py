@@ -136,7 +136,7 @@ def _sum_cost(path: Path) -> int:
     import pyarrow.parquet as pq
 
     try:
-        column = pq.read_table(path, columns=["cost_nano"])["cost_nano"]
+        column = pq.ParquetFile(path).read(["cost_nano"])["cost_nano"]
     except (pa.ArrowException, OSError, KeyError):
         return 0
     return int(pc.sum(column).as_py() or 0)

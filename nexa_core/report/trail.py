@@ -11,7 +11,7 @@ from markupsafe import Markup
 from nexa_core.gates import Gate
 from nexa_core.gates.wording import describe, describe_rule
 from nexa_core.records import GateCheck, Verdict
-from nexa_core.report.figures import show_count, show_number, show_share, show_value
+from nexa_core.report.figures import show_count, show_number, show_range, show_share, show_value
 from nexa_core.report.folder import Facts, UnitFacts
 from nexa_core.report.plots import draw_check
 from nexa_core.reviews import Review
@@ -171,7 +171,7 @@ def _read_checks(checks: Iterable[Mapping[str, Any]]) -> list[GateCheck]:
 def _show_check(check: GateCheck, explained: str) -> CheckLine:
     bounds = ""
     if check.lower is not None and check.upper is not None and check.basis != "census":
-        bounds = f"{show_share(check.lower)} to {show_share(check.upper)}"
+        bounds = show_range(check.lower, check.upper)
     counted = f"{show_count(check.n)} rows"
     if check.aggregate != "mean":
         counted = f"{show_count(check.k)} / {show_count(check.n)}"

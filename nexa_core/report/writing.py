@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -12,7 +13,7 @@ from nexa_core.report.evaluation import show_evaluation
 from nexa_core.report.figures import show_count, show_money, show_seconds, show_time
 from nexa_core.report.folder import Facts, read_folder
 from nexa_core.report.headline import write_headline
-from nexa_core.report.plots import draw_axis, draw_difference_axis, draw_sign
+from nexa_core.report.plots import draw_axis, draw_sign
 from nexa_core.report.provenance import trace_provenance
 from nexa_core.report.samples import choose_samples
 from nexa_core.report.timing import count_cost, measure_times
@@ -23,8 +24,12 @@ from nexa_core.report.yields import list_units, trace_yield
 from nexa_core.store.files import disk_errors, replace_file
 from nexa_core.store.layout import Run
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 __all__ = ["render_report", "write_report"]
 
+FOLDER = Path(__file__).parent
 TEMPLATE, STYLE = "page.html", "page.css"
 
 
@@ -45,12 +50,17 @@ def write_report(run: Run, reviews_folder: Path) -> Path:
 
 def render_report(facts: Facts) -> str:
     """The page as text. It holds no script, no link to elsewhere, and loads nothing."""
+    style = Markup((FOLDER / STYLE).read_text(encoding="utf-8"))  # noqa: S704 - our own file
+    return _environment().get_template(TEMPLATE).render(style=style, **_collect(facts))
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    folder = Path(__file__).parent
     environment = Environment(
         autoescape=True,
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(FOLDER),
         undefined=StrictUndefined,
         finalize=_show,
         trim_blocks=True,
@@ -58,8 +68,7 @@ def render_report(facts: Facts) -> str:
     )
     environment.filters |= {"marked": mark_visible, "count": show_count, "money": show_money}
     environment.filters |= {"seconds": show_seconds, "time": show_time, "sign": draw_sign}
-    style = Markup((folder / STYLE).read_text(encoding="utf-8"))  # noqa: S704 - our own file
-    return environment.get_template(TEMPLATE).render(style=style, **_collect(facts))
+    return environment
 
 
 def _collect(facts: Facts) -> dict[str, Any]:
@@ -77,7 +86,6 @@ def _collect(facts: Facts) -> dict[str, Any]:
         "groups": choose_samples(facts),
         "provenance": trace_provenance(facts),
         "check_axis": draw_axis(),
-        "difference_axis": draw_difference_axis(),
     }
 
 
