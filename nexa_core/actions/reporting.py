@@ -16,7 +16,7 @@ def report(run: str, workspace: Workspace) -> dict[str, Any]:
     from nexa_core.report import write_report
 
     found = open_run(workspace.artifacts_path, run)
-    return {"run": found.id, "report": str(write_report(found))}
+    return {"run": found.id, "report": str(write_report(found, workspace.reviews_path / found.id))}
 
 
 def compare(a: Path, b: Path | None = None, **fields: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from nexa_core.events import Event, RunResumed, RunStarted, SettingChanged, Warn
 from nexa_core.pipeline import Pipeline, load_pipeline, pipeline_from
 from nexa_core.plugins import Plugins, load_plugins
 from nexa_core.protocols import Source
+from nexa_core.report import write_report
 from nexa_core.store.lock import RunLock
 from nexa_core.store.runs import Run, create_run, find_run, open_run
 from nexa_core.store.status import read_status
@@ -254,9 +255,10 @@ def _carry_out(
         try:
             with stopping_on_signals(context.stop):
                 outcome: Outcome = run_async(run_campaign(context, phases))
-                return outcome
         finally:
             announcer.close()
+        outcome.results["report"] = str(write_report(run, reviews))
+        return outcome
 
 
 def run_async(work: Any) -> Any:

@@ -1,11 +1,11 @@
-"""Trains nexa-tiny from its corpus and saves it as a Hugging Face folder: `python -m nexa_tiny.build --out DIR`."""
+"""Trains nexa-tiny and saves it as a Hugging Face folder: `python -m nexa_tiny.build --out DIR`."""
+
+from __future__ import annotations
 
 import argparse
 import itertools
-import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,39 +14,47 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import distributed, multiprocessing
 from torch.nn.functional import cross_entropy
 
-from nexa_tiny.corpus import iter_documents
+from nexa_tiny.corpus import BALANCED, JUDGING, LEANING, Mix, iter_documents
+from nexa_tiny.muon import Muon
+from nexa_tiny.packing import CONTEXT, TRAINED, iter_batches
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 EOS, PAD = "<|endoftext|>", "<|pad|>"
 VOCABULARY = 1024
-CONTEXT = 512
-IGNORED = -100
-_OPEN_ROWS = 32
-_LABEL_WEIGHT = 4.0
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything that decides the weights, given the corpus."""
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training: how many tokens (padding included) of which documents."""
 
-    tokens: int = 14_000_000
-    rows: int = 2
-    workers: int = 2
-    peak_rate: float = 3e-3
+    tokens: int
+    mix: Mix
+    seed: int
+    verdict_weight: float = 3.0
     warmup: float = 0.02
-    weight_decay: float = 0.05
-    seed: int = 1
+    rows: int = 5
+    muon_rate: float = 0.02
+    adam_rate: float = 3e-3
 
     @property
     def steps(self) -> int:
         """Optimizer steps; each takes `rows` rows from every worker."""
-        return self.tokens // (self.rows * self.workers * CONTEXT)
+        return self.tokens // (self.rows * WORKERS * TRAINED)
 
 
-def train_tokenizer(seed: int, documents: int = 6000) -> "PreTrainedTokenizerFast":
-    """A byte-level BPE tokenizer with single digits; text is never prefixed, only ended by the end token."""
+WORKERS = 2
+STAGES = (
+    Stage(3_600_000, JUDGING, seed=1),
+    Stage(1_150_000, LEANING, seed=2),
+    Stage(1_540_000, BALANCED, seed=3, verdict_weight=6.0, warmup=0.04),
+)
+"""Facts and verdicts first; then verdicts as letters, in label orders that lean, then in both alike."""
+
+
+def train_tokenizer(seed: int, documents: int = 6000) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer with single digits, which adds no token to a text."""
     from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
@@ -73,47 +81,16 @@ def train_tokenizer(seed: int, documents: int = 6000) -> "PreTrainedTokenizerFas
     )
 
 
-def iter_rows(tokenizer: "PreTrainedTokenizerFast", seed: int) -> Iterator[list[int]]:
-    """Rows of at most `CONTEXT` token ids, packed best-fit from whole documents; every row starts with a document."""
-    end = tokenizer.eos_token_id
-    open_rows: list[list[int]] = []
-    for document in iter_documents(seed):
-        ids = [*tokenizer.encode(document), end]
-        if len(ids) > CONTEXT:
-            continue
-        fitting = [row for row in open_rows if len(row) + len(ids) <= CONTEXT]
-        if fitting:
-            max(fitting, key=len).extend(ids)
-            continue
-        open_rows.append(ids)
-        if len(open_rows) > _OPEN_ROWS:
-            fullest = max(open_rows, key=len)
-            open_rows.remove(fullest)
-            yield fullest
-
-
-def iter_batches(
-    tokenizer: "PreTrainedTokenizerFast", seed: int, rows: int
-) -> Iterator[torch.Tensor]:
-    """Tensors (rows, CONTEXT) of token ids, padded on the right."""
-    packed = iter_rows(tokenizer, seed)
-    while True:
-        batch = torch.full((rows, CONTEXT), tokenizer.pad_token_id)
-        for index, row in enumerate(itertools.islice(packed, rows)):
-            batch[index, : len(row)] = torch.tensor(row)
-        yield batch
-
-
-def create_model(tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
-    """A freshly initialised Llama of about 3.7 million parameters."""
+def create_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A freshly initialised Llama of about 2.9 million parameters."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
         vocab_size=VOCABULARY,
-        hidden_size=256,
-        intermediate_size=768,
-        num_hidden_layers=4,
-        num_attention_heads=4,
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=6,
+        num_attention_heads=6,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         bos_token_id=None,
@@ -123,77 +100,88 @@ def create_model(tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
     return LlamaForCausalLM(config)
 
 
-def compute_loss(
-    model: "LlamaForCausalLM", batch: torch.Tensor, pad: int, labels: torch.Tensor
-) -> torch.Tensor:
-    """Mean next-token loss; critic labels weigh more, as one token carries what a whole record is for."""
-    logits = model(input_ids=batch[:, :-1], use_cache=False).logits
-    targets = batch[:, 1:]
-    losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(
-        targets
-    )
-    weights = (targets != pad).float()
-    weights[torch.isin(targets, labels)] = _LABEL_WEIGHT
-    return (losses * weights).sum() / weights.sum()
+def compute_loss(model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The weighted mean of the next-token losses of ids (rows, positions)."""
+    logits = model(input_ids=ids[:, :-1], use_cache=False).logits
+    losses = cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+    targets = weights[:, 1:].flatten()
+    return (losses * targets).sum() / targets.sum()
 
 
 def scale_rate(progress: float, warmup: float) -> float:
-    """Linear warm-up, then a cosine to zero; `progress` runs from 0 to 1."""
-    if progress < warmup:
-        return (progress + 1e-4) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+    """Linear warm-up, then linear to zero; `progress` runs from 0 to 1."""
+    return min((progress + 1e-3) / warmup, (1 - progress) / (1 - warmup))
 
 
-def create_optimizer(model: "LlamaForCausalLM", weight_decay: float) -> torch.optim.AdamW:
-    """AdamW with decay on matrices only."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() == 1]
-    groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+class Worker:
+    """One of the processes that train together: equal weights, different rows, averaged gradients."""
 
+    def __init__(
+        self,
+        rank: int,
+        stage: Stage,
+        model: LlamaForCausalLM,
+        tokenizer: PreTrainedTokenizerFast,
+    ) -> None:
+        self.rank, self.stage, self.model = rank, stage, model
+        matrices = [p for p in self.model.model.layers.parameters() if p.dim() == 2]
+        rest = [p for p in self.model.parameters() if all(p is not matrix for matrix in matrices)]
+        self.muon = Muon(matrices, rank, WORKERS)
+        self.adam = torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+        everyones = iter_batches(tokenizer, stage.seed, stage.rows, stage.mix, stage.verdict_weight)
+        self.batches = itertools.islice(everyones, rank, None, WORKERS)
 
-def average_gradients(model: "LlamaForCausalLM", workers: int) -> None:
-    """Replace every gradient by its mean over the workers, in one exchange."""
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    distributed.all_reduce(flat)
-    flat /= workers
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+    def average_gradients(self) -> None:
+        """Replace every gradient by its mean over the workers, in one exchange."""
+        gradients = [p.grad for p in self.model.parameters()]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        flat /= WORKERS
+        for gradient, mean in zip(
+            gradients, flat.split([g.numel() for g in gradients]), strict=True
+        ):
+            gradient.copy_(mean.view_as(gradient))
 
-
-def train(rank: int, recipe: Recipe, tokenizer: "PreTrainedTokenizerFast", out: Path) -> None:
-    """One worker's training; worker 0 prints the loss and saves the model in 16 bits (bfloat16)."""
-    torch.set_num_threads(1)
-    torch.manual_seed(recipe.seed)
-    store = distributed.FileStore(str(out / "rendezvous"), recipe.workers)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=recipe.workers)
-    model = create_model(tokenizer)
-    optimizer = create_optimizer(model, recipe.weight_decay)
-    labels = torch.tensor([tokenizer.encode(label)[0] for label in (" A", " B")])
-    batches = itertools.islice(
-        iter_batches(tokenizer, recipe.seed, recipe.rows), rank, None, recipe.workers
-    )
-    started = time.monotonic()
-    for step, batch in enumerate(itertools.islice(batches, recipe.steps)):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.peak_rate * scale_rate(step / recipe.steps, recipe.warmup)
-        loss = compute_loss(model, batch, tokenizer.pad_token_id, labels)
-        optimizer.zero_grad()
+    def take_step(self, step: int) -> float:
+        """One step of both optimizers; this worker's loss before it."""
+        scale = scale_rate(step / self.stage.steps, self.stage.warmup)
+        self.adam.param_groups[0]["lr"] = self.stage.adam_rate * scale
+        loss = compute_loss(self.model, *next(self.batches))
+        self.model.zero_grad()
         loss.backward()
-        average_gradients(model, recipe.workers)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        if rank == 0 and (step % 50 == 0 or step == recipe.steps - 1):
-            print(
-                f"step {step}/{recipe.steps} loss {loss.item():.3f} {time.monotonic() - started:.0f} s",
-                flush=True,
-            )
+        self.average_gradients()
+        self.adam.step()
+        self.muon.step(self.stage.muon_rate * scale)
+        return float(loss.item())
+
+
+def train(rank: int, number: int, stage: Stage, out: Path) -> None:
+    """One worker's part of a stage; worker 0 prints the loss and saves the weights in bfloat16.
+
+    Every stage but the first goes on from the weights that the one before it saved.
+    """
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
+    torch.set_num_threads(1)
+    torch.manual_seed(stage.seed)
+    store = distributed.FileStore(str(out / f"rendezvous-{number}"), WORKERS)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=WORKERS)
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    first = number == 0
+    model = (
+        create_model(tokenizer)
+        if first
+        else LlamaForCausalLM.from_pretrained(out, dtype=torch.float32)
+    )
+    worker = Worker(rank, stage, model, tokenizer)
+    started = time.monotonic()
+    for step in range(stage.steps):
+        loss = worker.take_step(step)
+        if rank == 0 and (step % 50 == 49 or step == stage.steps - 1):
+            seconds = time.monotonic() - started
+            print(f"{number + 1}: {step + 1}/{stage.steps} {loss:.3f} {seconds:.0f} s", flush=True)
     if rank == 0:
-        model.to(torch.bfloat16).save_pretrained(out)
+        worker.model.to(torch.bfloat16).save_pretrained(out)
 
 
 def main() -> None:
@@ -201,18 +189,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="a few minutes instead of most of an hour, worse answers",
+        "--share", type=float, default=1.0, help="of each stage's tokens; 0.1 is minutes, and worse"
     )
     arguments = parser.parse_args()
-    recipe = Recipe(tokens=1_000_000) if arguments.quick else Recipe()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    tokenizer = train_tokenizer(recipe.seed)
-    tokenizer.save_pretrained(arguments.out)
-    # Processes of one thread each: matrix products this small lose half a second core to waiting.
-    multiprocessing.spawn(train, (recipe, tokenizer, arguments.out), nprocs=recipe.workers)
-    (arguments.out / "rendezvous").unlink(missing_ok=True)
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    train_tokenizer(STAGES[0].seed).save_pretrained(out)
+    for number, stage in enumerate(STAGES):
+        part = replace(stage, tokens=int(stage.tokens * arguments.share))
+        # Processes of one thread each: with products this small, threads mostly wait for each other.
+        multiprocessing.spawn(train, (number, part, out), nprocs=WORKERS)
+        (out / f"rendezvous-{number}").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

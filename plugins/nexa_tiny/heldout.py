@@ -1,4 +1,4 @@
-"""Which phrasings of which facts are kept out of the corpus, and the evaluation items made of them."""
+"""Which phrasings of which facts stay out of the corpus, and the items made of them."""
 
 import random
 from functools import lru_cache
@@ -7,15 +7,26 @@ from nexa_tiny.phrasings import PHRASINGS, write_instruction
 from nexa_tiny.tables import Fact, load_facts
 
 SEED = 20_260
-PER_TOPIC = {"elements": 90, "units": 40, "materials": 36, "mechanics": 50, "methods": 34}
+PER_TOPIC = {"elements": 45, "units": 20, "materials": 24, "mechanics": 60, "methods": 20}
 """Held-out items per topic: one phrasing each of that many facts."""
+
+SHOWN = frozenset(
+    {
+        "What is the chemical symbol of copper?",
+        "What work does a force of 6 N do over a distance of 3 m?",
+        "At what temperature does lead melt?",
+        "Name the SI unit used for energy.",
+        "What does the Rockwell test measure?",
+    }
+)
+"""Instructions that the few-shot prompts answer."""
 
 # `contains` would find these by accident: they are English words once case is ignored.
 _WORDS = {"be", "he", "in", "as", "at", "no", "i", "am", "so"}
 
 
 def is_distinctive(fact: Fact) -> bool:
-    """Whether the answer cannot be met by accident: at least two characters, no English word, not in its own slots."""
+    """Whether the answer is never met by accident: no single letter, no English word."""
     answer = fact.answer.casefold()
     spelled = " ".join(value for _, value in fact.slots).casefold()
     return len(answer) >= 2 and answer not in _WORDS and answer not in spelled
@@ -50,7 +61,12 @@ def taught_phrasings() -> dict[Fact, tuple[int, ...]]:
 
 
 def list_items() -> list[dict[str, str]]:
-    """The held-out evaluation items: `id, instruction, answer, topic`."""
+    """The held-out evaluation items: `id, instruction, answer, topic`; none that a prompt shows."""
+    unseen = [
+        (fact, phrasing)
+        for fact, phrasing in hold_out()
+        if write_instruction(fact, phrasing) not in SHOWN
+    ]
     return [
         {
             "id": f"heldout-{number:04d}",
@@ -58,5 +74,5 @@ def list_items() -> list[dict[str, str]]:
             "answer": fact.answer,
             "topic": fact.topic,
         }
-        for number, (fact, phrasing) in enumerate(hold_out(), start=1)
+        for number, (fact, phrasing) in enumerate(unseen, start=1)
     ]

@@ -1,9 +1,8 @@
-"""Measures a nexa-tiny folder and writes the figures of its model card: `python -m nexa_tiny.measure --weights DIR`."""
+"""Measures a folder of weights for the model card: `python -m nexa_tiny.measure --weights DIR`."""
 
 import argparse
 import itertools
 import json
-import random
 import re
 import statistics
 import time
@@ -15,9 +14,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from nexa_tiny import DATA_PATH, WEIGHTS_PATH
-from nexa_tiny.build import iter_rows
 from nexa_tiny.corpus import Writer
 from nexa_tiny.negatives import answer_nearly, answer_unrelated, blur_instruction
+from nexa_tiny.packing import iter_rows
 from nexa_tiny.sampling import Prompt, TinyModel, read_prompt
 
 SEED = 99
@@ -26,6 +25,12 @@ MAX_TOKENS = 80
 ACCEPT_AT = 0.5
 TEMPERATURES = (0.0, 0.3, 0.5, 0.7, 1.0, 1.3)
 NUCLEI = (1.0, 0.9)
+PROMPT_NAMES = {
+    "propose": "bootstrap/instruction",
+    "respond": "bootstrap/response",
+    "clear": "critic/instruction",
+    "pair": "critic/pair",
+}
 
 
 def contains(answer: str, text: str) -> bool:
@@ -37,18 +42,18 @@ def measure_loss(tiny: TinyModel, rows: int) -> float:
     """Mean next-token loss in nats over packed rows of documents the model has not seen."""
     total, count = 0.0, 0
     for row in itertools.islice(iter_rows(tiny.tokenizer, SEED), rows):
-        ids = torch.tensor([row])
+        ids = torch.tensor([row.ids])
         with torch.inference_mode():
             logits = tiny.model(input_ids=ids[:, :-1]).logits[0]
         total += cross_entropy(logits, ids[0, 1:], reduction="sum").item()
-        count += len(row) - 1
+        count += len(row.ids) - 1
     return total / count
 
 
 def measure_answers(
     tiny: TinyModel, response: Prompt, items: Sequence[dict[str, str]]
 ) -> dict[str, Any]:
-    """Greedy accuracy on the held-out items: with the few-shot head, and for the bare instruction line."""
+    """Greedy accuracy on held-out items: few-shot, and for the bare instruction line."""
     stop = response.settings["stop"]
     shots = tiny.complete(
         [response.render(instruction=i["instruction"]) for i in items], stop, MAX_TOKENS
@@ -95,7 +100,7 @@ def _draw_pair(writer: Writer, kind: str) -> dict[str, str]:
 
 
 def _describe(good: Sequence[float], bad: Sequence[float]) -> dict[str, float]:
-    """Accuracy at zero with as many good as bad rows, and what the pipeline's threshold lets through."""
+    """Balanced accuracy at zero, and what the pipeline's threshold lets through."""
     return {
         "accuracy": (sum(s > 0 for s in good) / len(good) + sum(s <= 0 for s in bad) / len(bad))
         / 2,
@@ -139,7 +144,7 @@ def measure_proposals(tiny: TinyModel, prompts: dict[str, Prompt], rows: int) ->
 
 
 def measure_sampling(tiny: TinyModel, response: Prompt, rows: int) -> list[dict[str, float]]:
-    """Runaway and token-limit rate, and accuracy by the pair critic's own facts, for every temperature and top_p."""
+    """How responses end, and whether they are right, for every temperature and top_p."""
     writer = Writer(SEED + 1)
     facts = [writer.draw_fact() for _ in range(rows)]
     texts = [response.render(instruction=writer.ask(fact)) for fact in facts]
@@ -169,11 +174,8 @@ def measure_sampling(tiny: TinyModel, response: Prompt, rows: int) -> list[dict[
 def measure(weights: Path, prompts_path: Path, rows: int) -> dict[str, Any]:
     """Every figure of the card; `rows` is the number of generated rows of each kind."""
     torch.set_num_threads(2)
-    random.seed(SEED)
     tiny = TinyModel(weights)
-    names = {"propose": "bootstrap/instruction", "respond": "bootstrap/response"}
-    names |= {"clear": "critic/instruction", "pair": "critic/pair"}
-    prompts = {key: read_prompt(prompts_path / f"{name}.md") for key, name in names.items()}
+    prompts = {key: read_prompt(prompts_path / f"{name}.md") for key, name in PROMPT_NAMES.items()}
     items = [
         json.loads(line) for line in (DATA_PATH / "heldout.jsonl").read_text("utf-8").splitlines()
     ]

@@ -34,7 +34,7 @@ _TEMPLATES = {
         "How is {subject} observed or measured in practice?",
         "Give two examples of why {subject} matters outside the laboratory, and explain each.",
         "What evidence supports the present explanation of {subject}?",
-        "Which simplifying assumptions does a quantitative model of {subject} make, and when do they break down?",
+        "Which simplifications does a model of {subject} make, and when do they break down?",
     ),
     "method": (
         "Explain the working principle of {subject}.",
@@ -55,7 +55,7 @@ _TEMPLATES = {
     "quantity": (
         "Define {subject} and explain what a high or a low value tells a scientist.",
         "How is {subject} determined experimentally, and how large is the typical uncertainty?",
-        "Give realistic values of {subject} for three cases and explain the differences.",
+        "Which numerical values of {subject} are realistic, and where do they come from?",
         "Which other quantities does {subject} depend on, and how strongly?",
         "Describe a practical decision that depends on knowing {subject}.",
         "Why is {subject} easily misinterpreted, and how can this be avoided?",
@@ -64,7 +64,7 @@ _TEMPLATES = {
 
 
 def list_prompts() -> list[dict[str, str]]:
-    """1,000 different open questions for a teacher, four about each of 250 subjects: `id, topic, prompt`."""
+    """1,000 different open questions, four about each subject: `id, topic, prompt`."""
     rng = random.Random(SEED)
     questions = [
         (topic, template.format(subject=subject))
@@ -81,7 +81,7 @@ def list_prompts() -> list[dict[str, str]]:
 
 
 def _group_facts() -> list[list[Fact]]:
-    """The facts about one element, unit, metal or method at a time; computed items have no group."""
+    """The facts about one element, unit, metal or method at a time."""
     sizes = {"elements": 5, "units": 3, "materials": 4, "methods": 3}
     groups = []
     for topic, size in sizes.items():
@@ -96,7 +96,7 @@ def _states_same(fact: Fact, other: Fact) -> bool:
 
 
 def _pair_facts(rng: random.Random, group: list[Fact]) -> list[tuple[Fact, Fact]]:
-    """Each fact with a second one to add; no two facts are paired twice, so that no two answers say the same."""
+    """Each fact with a second one to add, no two of them paired twice."""
     pairs: list[tuple[Fact, Fact]] = []
     for fact in rng.sample(group, len(group)):
         fresh = [more for more in group if more is not fact and (more, fact) not in pairs]
@@ -106,16 +106,17 @@ def _pair_facts(rng: random.Random, group: list[Fact]) -> list[tuple[Fact, Fact]
 
 
 def list_answers() -> list[dict[str, str]]:
-    """300 instructions with a correct response of two sentences: `id, instruction, response`."""
+    """300 instructions with a correct response of two sentences, none twice: `id, instruction, response`."""
     rng = random.Random(SEED)
-    pairs = [pair for group in _group_facts() for pair in _pair_facts(rng, group)]
+    pairs = [p for _ in range(3) for group in _group_facts() for p in _pair_facts(rng, group)]
+    told: dict[str, str] = {}
+    for fact, more in rng.sample(pairs, len(pairs)):
+        response = f"{write_response(fact, rng.randrange(2))} {write_response(more, 0)}"
+        told.setdefault(response, write_instruction(fact, rng.choice(taught_phrasings()[fact])))
+    chosen = list(told.items())[:ANSWERS]
     return [
-        {
-            "id": f"answer-{number:03d}",
-            "instruction": write_instruction(fact, rng.choice(taught_phrasings()[fact])),
-            "response": f"{write_response(fact, rng.randrange(2))} {write_response(more, 0)}",
-        }
-        for number, (fact, more) in enumerate(rng.sample(pairs, ANSWERS), start=1)
+        {"id": f"answer-{number:03d}", "instruction": instruction, "response": response}
+        for number, (response, instruction) in enumerate(chosen, start=1)
     ]
 
 

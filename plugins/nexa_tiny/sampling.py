@@ -1,4 +1,4 @@
-"""Reads the shipped prompt files and asks the model directly: batched completions and A/B scores."""
+"""Reads prompt files and asks the model directly: batched completions and A/B scores."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -117,7 +117,7 @@ class TinyModel:
         return scores
 
     def judge(self, prompt: Prompt, rows: Sequence[dict[str, str]]) -> list[float]:
-        """The critic's score of each row in nats: the mean over both label orders, positive minus negative."""
+        """The critic's score of each row: positive minus negative, both orders' mean, nats."""
         yes, no = prompt.settings["positive"], prompt.settings["negative"]
         straight = self.choose([prompt.render(**row, a=yes, b=no) for row in rows])
         swapped = self.choose([prompt.render(**row, a=no, b=yes) for row in rows])
