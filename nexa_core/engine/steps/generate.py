@@ -95,13 +95,17 @@ def make_request(
 def answer_columns(
     into: str, answers: Sequence[Completion | None]
 ) -> list[tuple[str, list[Any], pa.DataType, bool]]:
-    """The columns a completion gives: name, values, type, and whether it is there in any case."""
+    """The columns a completion gives: name, values, type, and whether it is there in any case.
+
+    The text is kept without the white space around it: where a record's text begins after a colon
+    or a number, the space belongs to the record. `_raw_text` has it as generated.
+    """
 
     def each(read: Any) -> list[Any]:
         return [None if answer is None else read(answer) for answer in answers]
 
     return [
-        (into, each(lambda a: mend_text(a.text)), pa.string(), True),
+        (into, each(lambda a: mend_text(a.text).strip()), pa.string(), True),
         (f"{into}_raw_text", each(lambda a: _mended(a.raw_text)), pa.string(), True),
         (f"{into}_finish_reason", each(lambda a: str(a.finish_reason)), pa.string(), True),
         (f"{into}_tokens", each(lambda a: a.usage.completion_tokens), pa.int32(), True),
