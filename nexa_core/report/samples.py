@@ -12,6 +12,7 @@ from typing import Any
 from nexa_core.records import State
 from nexa_core.report.figures import show_count, show_number
 from nexa_core.report.folder import Facts, UnitFacts
+from nexa_core.report.losses import count_losses, name_reason
 
 __all__ = ["Sample", "SampleGroup", "choose_samples"]
 
@@ -60,7 +61,7 @@ def _plan_groups(facts: Facts) -> dict[str, SampleGroup]:
     totals = facts.totals
     accepted = totals.rows.get(State.ACCEPTED, 0)
     groups = {"accepted": SampleGroup("accepted", "Accepted", accepted, ACCEPTED)}
-    for reason, number in Counter(totals.reasons).most_common(REASONS):
+    for reason, number in count_losses(facts).rejected.most_common(REASONS):
         title = f"Rejected: {reason}"
         groups[f"rejected {reason}"] = SampleGroup("rejected", title, number, REJECTED)
     failed = totals.rows.get(State.FAILED, 0)
@@ -71,7 +72,7 @@ def _plan_groups(facts: Facts) -> dict[str, SampleGroup]:
 def _kind(row: Mapping[str, Any]) -> str:
     state = str(row.get("state"))
     if state == State.REJECTED:
-        return f"rejected {str(row.get('reason')).partition(': ')[0]}"
+        return f"rejected {name_reason(row.get('reason'))}"
     return state
 
 
@@ -126,9 +127,14 @@ def _show_row(row: Mapping[str, Any]) -> Sample:
 
 
 def _repeats(name: str, value: Any, row: Mapping[str, Any]) -> bool:
-    """Whether a text as generated says no more than the text it was trimmed to."""
-    field_name = name.removesuffix("_raw_text")
-    return name != field_name and value == row.get(field_name)
+    """Whether a text as generated says no more than the text it was trimmed to.
+
+    What follows the stop of an accepted row is of no interest; of a rejected one it may be why.
+    """
+    trimmed = name.removesuffix("_raw_text")
+    if trimmed == name:
+        return False
+    return row.get("state") == State.ACCEPTED or value == row.get(trimmed)
 
 
 def _show(value: Any) -> str:

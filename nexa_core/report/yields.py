@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -9,6 +10,7 @@ from markupsafe import Markup
 from nexa_core.records import State
 from nexa_core.report.figures import show_count, show_share
 from nexa_core.report.folder import Facts, UnitFacts
+from nexa_core.report.losses import count_losses
 from nexa_core.report.plots import draw_part
 
 __all__ = ["Fall", "UnitLine", "list_units", "trace_yield"]
@@ -47,10 +49,9 @@ def trace_yield(facts: Facts) -> list[Fall]:
         return []
     falls = [_fall("Rows asked for", 0, whole, whole, "asked")]
     left = whole
-    lost = [(f"rejected: {reason}", n, "rejected") for reason, n in _sort(totals.reasons)]
-    unexplained = totals.rows.get(State.REJECTED, 0) - sum(n for _, n, _ in lost)
-    lost.append(("rejected, no reason kept", unexplained, "rejected"))
-    lost.append(("failed: a call or its reply", totals.rows.get(State.FAILED, 0), "failed"))
+    losses = count_losses(facts)
+    lost = [(f"rejected: {reason}", n, "rejected") for reason, n in _sort(losses.rejected)]
+    lost += [(f"failed: {reason}", n, "failed") for reason, n in _sort(losses.failed)]
     lost.append(("surplus: after the wanted number", totals.rows.get(State.SURPLUS, 0), "surplus"))
     for label, rows, kind in lost:
         if rows > 0:
@@ -82,7 +83,7 @@ def _line(unit: UnitFacts) -> UnitLine:
     )
 
 
-def _sort(reasons: dict[str, int]) -> list[tuple[str, int]]:
+def _sort(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))
 
 

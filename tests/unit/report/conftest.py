@@ -72,7 +72,7 @@ class Builder:
         rows = [self._row(n, *state.partition(":")[::2]) for n, state in enumerate(states)]
         files = commit_shard(folder.create().shards, 0, pa.Table.from_pylist(rows))
         count = {s: sum(r["state"] == s for r in rows) for s in {r["state"] for r in rows}}
-        reasons = [r["reason"].partition(": ")[0] for r in rows if r["state"] == "rejected"]
+        reasons = [r["reason"].partition(": ")[0] for r in rows if r["reason"]]
         entry = ShardEntry(
             folder.unit(0), 0, count, files.files, files.content_hash,
             {reason: reasons.count(reason) for reason in reasons},
@@ -112,7 +112,9 @@ class Builder:
         for number, temperature in ((1, 1.0), (2, 0.3)):
             folder = self.run.iteration(number)
             self.commit(
-                folder, ["accepted", "rejected:runaway", "failed:the server said no"], 10**8
+                folder,
+                ["accepted", "rejected:runaway", "failed:respond: the server said no"],
+                10**8,
             )
             values = {"iteration": number, "parameters": {PATH: temperature}, "rows_planned": 3}
             folder.parameters_path.write_text(json.dumps(values))

@@ -88,7 +88,8 @@ def test_rows_fall_by_reason_until_the_accepted_are_left(whole: Any) -> None:
     text = read(whole.finish()).text
     for line in ("Rows asked for 11", "rejected: length 1", "rejected: runaway 1", "Accepted 7"):
         assert line in text
-    assert "surplus: after the wanted number 1" in text and "a call or its reply 1" in text
+    assert "failed: respond 1" in text and "rejected: respond" not in text
+    assert "surplus: after the wanted number 1" in text
 
 
 def test_format_is_not_taken_for_facts(whole: Any) -> None:
