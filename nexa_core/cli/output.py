@@ -25,7 +25,7 @@ T = TypeVar("T")
 _NATURAL_WIDTH = 4_000
 """Where stdout is no terminal nothing is cut or folded: lines are as long as what they say."""
 _CONTROL_IN_JSON = re.compile(
-    "[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+    "[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 
 
@@ -48,7 +48,7 @@ def write_json(value: Any, indent: int | None = 2) -> str:
     Numbers that JSON has no word for (NaN, infinities) become null.
     """
     text = json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
-    return _CONTROL_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _CONTROL_IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def print_text(text: str) -> None:
