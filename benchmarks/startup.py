@@ -51,7 +51,9 @@ class Measured:
     def run(self) -> None:
         """Run once and note how long it took."""
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run(self.command, cwd=self.folder, capture_output=True, check=True)
+        subprocess.run(
+            self.command, cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, check=True
+        )
         self.wall.append(time.perf_counter() - started)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         self.processor.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
