@@ -50,6 +50,10 @@ def query_runs(sql: str, run: str, workspace: Workspace) -> dict[str, Any]:
     try:
         _make_views(connection, runs)
         return _fetch(connection, _read_statement(connection, sql))
+    except (RuntimeError, duckdb.InterruptException) as cause:
+        if "interrupted" not in str(cause).lower():
+            raise
+        raise KeyboardInterrupt from cause  # what DuckDB makes of Ctrl-C
     except duckdb.Error as cause:
         raise UsageError(f"The query does not work: {_first_lines(cause)}", _FIX) from cause
     finally:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 import click
@@ -57,7 +56,6 @@ class Boundary:
         self.exit_code = 0
 
     def __enter__(self) -> Self:
-        self._before = signal.signal(signal.SIGTERM, _terminate)
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -69,7 +67,6 @@ class Boundary:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        signal.signal(signal.SIGTERM, self._before)
         if error is None:
             error = _flush_failure()
         if error is not None:
@@ -148,10 +145,6 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
         if len(value) >= 8 and name.upper().endswith(_SECRET_NAMES):
             text = text.replace(value, f"‹{name}›")
     return text
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(TERMINATED)
 
 
 def _flush_failure() -> OSError | None:

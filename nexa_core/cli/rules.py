@@ -57,8 +57,9 @@ def show_value(check: Mapping[str, Any]) -> str:
 def show_bounds(check: Mapping[str, Any]) -> str:
     """Between what the true rate lies; empty where that is not said, or known exactly."""
     lower, upper = check.get("lower"), check.get("upper")
-    unknown = lower is None or upper is None or not check["n"]
-    if unknown or lower == upper or not _is_rate(check):
+    if lower is None or upper is None or lower == upper:
+        return ""
+    if not check["n"] or not _is_rate(check):
         return ""
     return f"{100 * lower:.1f} – {show_share(upper)}"
 

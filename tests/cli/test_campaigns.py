@@ -82,6 +82,7 @@ def test_everything_reads_a_run_that_was_made(pipeline, invoke):
     assert json.loads(invoke("query", "select count(*) from rows", "--json").out)["rows"] == [[40]]
     assert "1 decision, every one as recorded." in invoke("gate", "replay").out
     assert "empty_rate" in invoke("gate", "show").out
+    assert Path(invoke("report").out.strip()).name == "report.html"
 
 
 def test_the_same_run_id_resumes(pipeline, invoke):

@@ -155,15 +155,21 @@ def test_a_reader_that_goes_away_is_no_error(run):
         assert query.wait() == 141
 
 
-def test_sigterm_ends_with_143(run):
-    """A command that is told to end says 143 to its shell."""
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)]
+)
+def test_a_signal_ends_a_command_that_computes(run, number, code):
+    """Ctrl-C is 130; SIGTERM ends at once, which a shell reports as 143."""
     sql = "select count(*) from range(1000000) a, range(1000000) b"
     with subprocess.Popen(
         [*NEXA, "query", sql], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as query:
-        wait_until_it_computes(query.pid)
-        query.send_signal(signal.SIGTERM)
-        assert query.wait(30) == 143
+        try:
+            wait_until_it_computes(query.pid)
+            query.send_signal(number)
+            assert query.wait(60) == code
+        finally:
+            query.kill()
 
 
 def wait_until_it_computes(pid: int) -> None:

@@ -86,6 +86,7 @@ def test_the_table_shows_text_as_text(run, invoke):
 def test_csv_is_exact(run, invoke):
     """In a pipe CSV holds what the rows hold, byte for byte."""
     done = invoke("query", "select id, response, scores.answers as s from rows limit 1", "--csv")
+    assert done.code == 0, done.err
     assert done.out == "id,response,s\n0-0,ab\x1b]0;pwned\x07cd [/] [bold]x,\n"
 
 
