@@ -67,7 +67,7 @@ def hashes(workspace: Workspace, run_id: str) -> dict[str, str]:
 def dataset_ids(workspace: Workspace, run_id: str) -> list[str]:
     """The row ids of the passing pilot and of scale."""
     folder = workspace.artifacts_path / run_id
-    units = [sorted(folder.glob("iterations/*"))[-1], folder / "scale"]
+    units = [max(folder.glob("iterations/*")), folder / "scale"]
     files = [f for unit in units for f in sorted((unit / "shards").glob("?????.parquet"))]
     return [row for f in files for row in pq.read_table(f, columns=["id"])["id"].to_pylist()]
 
