@@ -32,7 +32,6 @@ __all__ = [
     "Verdict",
     "canonical_json",
     "content_hash",
-    "mend_text",
 ]
 
 Row = Mapping[str, Any]

@@ -249,7 +249,7 @@ def _parse_line(line: bytes, number: int) -> Row | Exception:
         return ValueError(f"line {number} is no JSON object")
     if b"\\u" in line:
         # An escape may be half a character, which no text file can hold.
-        mended: Row = json.loads(mend_text(canonical_json(value)))
+        mended: Row = json.loads(mend_text(json.dumps(value, ensure_ascii=False)))
         return mended
     return value
 
