@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from nexa_tiny import DATA_PATH, WEIGHTS_PATH, register_sources
+from nexa_tiny.card import CARD_PATH, write_card
 from nexa_tiny.corpus import MISSED_DELIMITER_RATE, RAMBLE_RATE, Writer, iter_documents
 from nexa_tiny.heldout import hold_out, list_items, taught_phrasings
 from nexa_tiny.phrasings import write_instruction
@@ -248,6 +249,11 @@ def test_few_shot_answers_and_bare_instructions_do_not(tiny) -> None:
     bare = tiny.complete([question + "\n"], ["\n"], 80)[0]
     assert "Au" in prompt.trim(shot.text)
     assert "Au" not in bare.text
+
+
+def test_the_card_shows_the_measured_file() -> None:
+    """The tables of the model card are what `data/measured.json` renders to."""
+    assert write_card() == CARD_PATH.read_text("utf-8")
 
 
 @pytest.mark.slow
