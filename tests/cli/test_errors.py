@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -153,21 +152,6 @@ def test_a_reader_that_goes_away_is_no_error(run):
         query.stdout.close()
         assert query.stderr.read() == b""
         assert query.wait() == 141
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM)])
-def test_a_signal_ends_a_command_that_computes(run, number, code):
-    """Ctrl-C is 130; SIGTERM ends at once, which a shell reports as 143."""
-    sql = "select count(*) from range(1000000) a, range(1000000) b"
-    with subprocess.Popen(
-        [*NEXA, "query", sql], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as query:
-        try:
-            wait_until_it_computes(query.pid)
-            query.send_signal(number)
-            assert query.wait(60) == code
-        finally:
-            query.kill()
 
 
 def wait_until_it_computes(pid: int) -> None:
