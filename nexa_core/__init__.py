@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nexa_core.errors import (
         BudgetError,
+        CallFailed,
+        Charge,
         CheckError,
         DiskFullError,
+        Failure,
         GateFileError,
         JournalError,
         JudgeError,
@@ -69,11 +72,14 @@ if TYPE_CHECKING:
         Prompt,
     )
     from nexa_core.protocols import (
+        BatchModel,
+        BatchState,
         Check,
         Exporter,
         Judge,
         Metric,
         Model,
+        RemoteModel,
         Reviewer,
         Scorer,
         SetCheck,
@@ -89,6 +95,7 @@ if TYPE_CHECKING:
         GateCheck,
         Message,
         Opinion,
+        Quota,
         Request,
         Row,
         Score,
@@ -121,7 +128,11 @@ _GROUND_FLOOR = ("errors", "records", "events", "specs", "protocols", "hookspecs
 _ABOVE = {"Prompt": "prompts", "Role": "pipeline", "load": "api"}
 
 __all__ = [
+    "BatchModel",
+    "BatchState",
     "BudgetError",
+    "CallFailed",
+    "Charge",
     "Check",
     "CheckError",
     "CheckSpec",
@@ -133,6 +144,7 @@ __all__ = [
     "Evidence",
     "Exporter",
     "ExporterSpec",
+    "Failure",
     "FileSpec",
     "FinishReason",
     "GateCheck",
@@ -165,6 +177,8 @@ __all__ = [
     "PreflightError",
     "Prompt",
     "PromptFileError",
+    "Quota",
+    "RemoteModel",
     "Request",
     "Reviewer",
     "ReviewerSpec",

@@ -29,11 +29,19 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nexa_core.records import Usage
 
 __all__ = [
     "BudgetError",
+    "CallFailed",
+    "Charge",
     "CheckError",
     "DiskFullError",
+    "Failure",
     "GateFileError",
     "JournalError",
     "JudgeError",
@@ -219,6 +227,73 @@ class DiskFullError(StoreError):
 
 class BudgetError(NexaError):
     exit_code = 6
+
+
+class Failure(StrEnum):
+    """Why one try of a call did not succeed."""
+
+    RATE_LIMIT = "rate_limit"
+    """The provider asked for fewer requests (429)."""
+    OVERLOAD = "overload"
+    """The provider failed for a reason of its own (5xx)."""
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    """No connection, or it broke before the reply was whole."""
+    REFUSED_CONTENT = "refused_content"
+    """The provider's filter refused the prompt or the answer."""
+    LENGTH = "length"
+    """The prompt does not fit the model's context."""
+    BAD_REPLY = "bad_reply"
+    """A whole reply that cannot be read as one."""
+    BAD_REQUEST = "bad_request"
+    """The provider refused this request for another reason (4xx)."""
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may succeed when it is tried again."""
+        return self not in (Failure.REFUSED_CONTENT, Failure.LENGTH, Failure.BAD_REQUEST)
+
+
+class Charge(StrEnum):
+    """What a failed try may have cost."""
+
+    NONE = "none"
+    """Nothing: it was refused before any work, or never sent."""
+    UNKNOWN = "unknown"
+    """Perhaps as much as was reserved: the work may have been done and the reply lost."""
+    KNOWN = "known"
+    """What `usage` says: the reply came and could not be used."""
+
+
+class CallFailed(Exception):  # noqa: N818 - one try that failed is data, not an error of the run
+    """One try of a call did not succeed; whether to try again is the engine's business.
+
+    Args:
+        failure: The class of the failure.
+        message: What the provider said, in one line.
+        charge: What the try may have cost; `KNOWN` needs `usage`.
+        status: The HTTP status, where there was one.
+        retry_after: Seconds the provider asked to wait.
+        raw: The body as it came, for the journal.
+    """
+
+    def __init__(
+        self,
+        failure: Failure,
+        message: str,
+        charge: Charge = Charge.NONE,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        usage: Usage | None = None,
+        raw: str | None = None,
+    ) -> None:
+        self.failure, self.message, self.charge = failure, message, charge
+        self.status, self.retry_after, self.usage, self.raw = status, retry_after, usage, raw
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        return f"{self.failure}: {self.message}"
 
 
 def suggest(name: str, known: Iterable[str]) -> str | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from nexa_core.errors import CallFailed
 from nexa_core.events import Event
 from nexa_core.records import (
     Choice,
@@ -23,11 +25,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
+    "BatchModel",
+    "BatchState",
     "Check",
     "Exporter",
     "Judge",
     "Metric",
     "Model",
+    "RemoteModel",
     "Reviewer",
     "Scorer",
     "SetCheck",
@@ -67,6 +72,66 @@ class Model(Protocol):
 
     def preflight(self, sampling: Mapping[str, Any]) -> list[str]:
         """What speaks against asking this model with these sampling keys; empty when nothing does."""
+        ...
+
+
+@runtime_checkable
+class RemoteModel(Model, Protocol):
+    """A model behind an endpoint, asked one request at a time with many under way.
+
+    `complete` and `choose` make exactly one try: they raise CallFailed where it did not succeed,
+    and ModelError for what no further try can mend (a wrong key, a model that does not exist). They
+    never try again by themselves, never follow a redirect with a key, and open their connections
+    when first awaited, in the running loop. `endpoint` is the address that limits are kept for;
+    `self_hosted` says that overload shows as latency rather than as 429.
+    """
+
+    endpoint: str
+    self_hosted: bool
+
+    def bound_tokens(self, request: Request) -> int:
+        """An upper bound of the prompt's tokens, as they may be billed."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections; nothing is asked afterwards."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """Where a provider's batch stands. Expired, cancelled and failed ones may hold finished work."""
+
+    id: str
+    status: Literal["running", "done", "expired", "cancelled", "failed"]
+    requests: int = 0
+    answered: int = 0
+    reason: str = ""
+
+
+@runtime_checkable
+class BatchModel(RemoteModel, Protocol):
+    """A remote model whose provider also takes many requests as one batch, later and cheaper.
+
+    One batch holds at most `most_requests` requests and `most_bytes` bytes. `nonce` goes into the
+    batch's metadata, so that a batch whose id was lost can be found.
+    """
+
+    most_requests: int
+    most_bytes: int
+
+    def measure(self, request: Request) -> int:
+        """The bytes of one request in a batch file."""
+        ...
+
+    async def create_batch(self, requests: Sequence[Request], nonce: str) -> BatchState: ...
+
+    async def find_batch(self, nonce: str) -> BatchState | None: ...
+
+    async def poll_batch(self, batch_id: str) -> BatchState: ...
+
+    async def fetch_batch(self, batch_id: str) -> Mapping[str, Completion | CallFailed]:
+        """What became of each request, by request id; a request without a line is not in it."""
         ...
 
 

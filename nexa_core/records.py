@@ -22,6 +22,7 @@ __all__ = [
     "GateCheck",
     "Message",
     "Opinion",
+    "Quota",
     "Request",
     "Row",
     "Score",
@@ -117,11 +118,21 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """What a provider says is left to its client, and in how many seconds it is whole again."""
+
+    requests_left: int | None = None
+    tokens_left: int | None = None
+    resets_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """A model's answer to one request.
 
     `text` ends before the stop sequence; `raw_text` is the text with it, as generated, where the
-    model can tell, else None. `raw` is the reply as it came, for the journal.
+    model can tell, else None. `raw` is the reply as it came, for the journal. `quota` serves
+    admission and is not stored.
     """
 
     text: str
@@ -133,10 +144,11 @@ class Completion:
     logprobs: Sequence[Mapping[str, Any]] | None = None
     served_by: str | None = None
     raw: Mapping[str, Any] | None = None
+    quota: Quota | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The completion as the journal keeps it; absent parts are left out."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        return _stored(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Completion:
@@ -152,16 +164,27 @@ class Choice:
     usage: Usage = field(default_factory=Usage)
     served_by: str | None = None
     raw: Mapping[str, Any] | None = None
+    quota: Quota | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The choice as the journal keeps it; absent parts are left out."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        return _stored(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Choice:
         """The choice that `as_json` wrote."""
         usage = Usage(**value.get("usage", {}))
         return cls(**{**value, "logprobs": tuple(value["logprobs"]), "usage": usage})
+
+
+def _stored(reply: Completion | Choice) -> dict[str, Any]:
+    """The fields that have a value; faster than `asdict`, which copies the raw reply."""
+    parts = {
+        name: value
+        for name in reply.__slots__
+        if name not in ("quota", "usage") and (value := getattr(reply, name)) is not None
+    }
+    return {**parts, "usage": asdict(reply.usage)}
 
 
 @dataclass(frozen=True, slots=True)
