@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -171,6 +170,8 @@ def _find_birth(pid: int) -> str | None:
 
 
 def _ask_ps(pid: int) -> str | None:
+    import subprocess
+
     command = ["/bin/ps", "-o", "lstart=", "-p", str(pid)]
     found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - an int
     return found.stdout.strip() or None
