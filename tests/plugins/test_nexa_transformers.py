@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from scipy.stats import chisquare
 from transformers.generation import logits_process
 
 from nexa_core import Completion, Message, PreflightError, Request, Role, UnknownNameError
-from nexa_transformers import register_models, sampling
+from nexa_transformers import decoding, register_models, sampling
 from nexa_transformers.batches import SharedHeadBatch
 from nexa_transformers.caches import HeadCache
 from nexa_transformers.encoding import drop_broken_end
@@ -28,7 +28,7 @@ from nexa_transformers.weights import find_local, hash_folder
 
 END = "<|endoftext|>"
 HEAD = "Records about metals and units, each with one short answer.\n" * 3
-ENDINGS = ["iron:", "the unit of energy is", "öl → ☃:", "the melting point of lead in degrees:"]
+ENDINGS = ["the melting point of lead:", "iron:", "öl → ☃, and the unit of energy:", "a unit is"]
 CONTEXT = 160
 
 
@@ -45,7 +45,7 @@ def write_tokenizer(folder: Path) -> transformers.PreTrainedTokenizerFast:
         initial_alphabet=alphabet,
         show_progress=False,
     )
-    bpe.train_from_iterator([HEAD, *ENDINGS, " A B" * 50], trainer)
+    bpe.train_from_iterator([HEAD, " A B" * 50], trainer)
     fast = transformers.PreTrainedTokenizerFast(
         tokenizer_object=bpe, eos_token=END, pad_token="<|pad|>"
     )
@@ -199,6 +199,15 @@ def test_stop_strings_end_a_row_wherever_tokens_fall(model: LocalModel) -> None:
         assert rest == plain[1:]
 
 
+def test_a_stop_string_may_end_in_a_split_character(model: LocalModel) -> None:
+    """Text is searched after a token that holds only the last bytes of the stop string."""
+    encoder = model._loaded.encoder
+    pieces = encoder.encode("\N{MUSICAL SYMBOL G CLEF}")
+    assert len(pieces) > 1
+    assert pieces[-1] in encoder.find_endings(("a\N{MUSICAL SYMBOL G CLEF}",))
+    assert encoder.encode("a")[0] not in encoder.find_endings(("b",))
+
+
 def test_an_end_token_ends_a_row(model: LocalModel) -> None:
     """A row that draws the end token stops, without the token's name in its text."""
     found = complete(
@@ -239,6 +248,10 @@ def test_control_tokens_are_never_written(model: LocalModel) -> None:
     size = model._loaded.encoder.size
     assert {1, *range(size, size + 5)} == set(ids)
     assert 0 not in ids, "the end token must stay possible"
+    logits = torch.zeros(2, size + 5).index_fill_(1, torch.tensor(ids), 50.0)
+    both = [ask(""), ask("", temperature=1.0)]
+    sampler = sampling.Sampler(both, [[5], [5]], model._loaded.forbidden)
+    assert not set(ids) & set(sampler.pick(logits).tolist())
 
 
 def test_a_prompt_that_does_not_fit_fails_alone(model: LocalModel) -> None:
@@ -418,14 +431,17 @@ def test_weights_are_loaded_once(folder: Path, model: LocalModel) -> None:
 
 
 async def test_a_cancelled_batch_stops_at_its_next_token(model: LocalModel) -> None:
-    """Who stops waiting for a batch does not have to wait for its last token."""
-    work = asyncio.create_task(model.complete_many(ask_heads(max_tokens=60) * 20))
+    """Who stops waiting for a batch stops its thread too, before the batch is done."""
+    seen: list[bool] = []
+    work = asyncio.create_task(model._work(lambda cancelled: seen.append(cancelled.wait(10))))
     await asyncio.sleep(0.05)
     work.cancel()
-    started = time.perf_counter()
-    await model.complete_many([ask(HEAD, max_tokens=1)])
-    assert time.perf_counter() - started < 5
-    assert work.cancelled()
+    await model._work(lambda _: None)
+    assert seen == [True]
+    cancelled = threading.Event()
+    cancelled.set()
+    growth = decoding.complete(model._loaded, [ask(HEAD)], [[5, 6]], cancelled)
+    assert (growth[0].tokens, growth[0].finish_reason) == ([], "")
 
 
 def test_the_plugin_is_weightless() -> None:
