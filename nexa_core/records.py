@@ -108,13 +108,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call, and its price in nano-dollars where the reply states it."""
+    """Tokens of one call, and its price in nano-dollars where the reply states it.
+
+    Of the prompt's tokens some may have come from the provider's cache (`cached_tokens`) and some
+    gone into it (`cache_write_tokens`, dearer with some providers); of the completion's, some may
+    have been thought (`reasoning_tokens`).
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     cost_nano: int | None = None
+    cache_write_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
