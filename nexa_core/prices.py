@@ -5,7 +5,7 @@ Nothing here asks a network. What is not known is None, never 0.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -152,10 +152,10 @@ class PriceBook:
         entry = json.loads(line, parse_float=Decimal)
         return _read_rates(entry, str(self.sources[entry.get("source", 0)]["date"]))
 
-    def age_days(self, rates: Rates | None = None, today: datetime.date | None = None) -> int:
+    def age_days(self, rates: Rates | None = None, today: dt.date | None = None) -> int:
         """How many days ago the book, or one of its entries, was known to hold."""
-        known = datetime.date.fromisoformat((rates.date if rates else None) or self.date)
-        return ((today or datetime.datetime.now(datetime.UTC).date()) - known).days
+        known = dt.date.fromisoformat((rates.date if rates else None) or self.date)
+        return ((today or dt.datetime.now(dt.UTC).date()) - known).days
 
 
 @cache
@@ -200,7 +200,7 @@ def rates_of(role: Role) -> Rates | None:
     return rates.batched() if rates is not None and role.batch is True else rates
 
 
-def warn_of_age(roles: Mapping[str, Role], today: datetime.date | None = None) -> list[str]:
+def warn_of_age(roles: Mapping[str, Role], today: dt.date | None = None) -> list[str]:
     """One sentence for the roles whose prices are older than 30 days; nothing where none are."""
     book = read_price_book()
     old: dict[str, int] = {}

@@ -26,7 +26,11 @@ from nexa_core.records import Usage
 
 ROOT = Path(__file__).parent.parent.parent
 MODELS = sorted(read_price_book().lines)
-tokens = st.integers(0, 2_000_000)
+BOOK = {name: read_price_book().find(name) for name in MODELS}
+CACHED = [name for name, found in BOOK.items() if found and found.cache_write > found.input]
+TIERED = [name for name, found in BOOK.items() if found and found.tiers]
+models = st.sampled_from(MODELS) | st.sampled_from(TIERED) | st.sampled_from(CACHED)
+tokens = st.sampled_from([0, 1, 1_000_000]) | st.integers(0, 2_000_000)
 usages = st.builds(
     Usage,
     prompt_tokens=tokens,
@@ -43,7 +47,7 @@ def rates(reference: str) -> Rates:
     return found
 
 
-@given(st.sampled_from(MODELS), usages, tokens, tokens, st.booleans())
+@given(models, usages, tokens, tokens, st.booleans())
 def test_no_call_costs_more_than_its_bound(
     model: str, usage: Usage, more_in: int, more_out: int, batched: bool
 ) -> None:
@@ -53,7 +57,7 @@ def test_no_call_costs_more_than_its_bound(
     assert 0 <= found.cost(usage) <= bound
 
 
-@given(st.sampled_from(MODELS), tokens, tokens, st.integers(0, 300_000), st.integers(0, 1000))
+@given(models, tokens, tokens, st.integers(0, 300_000), st.integers(0, 1000))
 def test_longer_calls_never_bound_lower(
     model: str, prompt: int, completion: int, more: int, further: int
 ) -> None:
