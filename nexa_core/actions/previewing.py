@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from nexa_core.actions.running import HeldRows, run_async
+from nexa_core.engine.batch import Batch
 from nexa_core.engine.binding import bind
+from nexa_core.engine.budget import make_budget
 from nexa_core.engine.calls import Calls
+from nexa_core.engine.dispatch import Dispatch
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.preflight import check_plan
 from nexa_core.engine.shard import ShardOrder, finish_table, run_steps
@@ -100,8 +103,17 @@ def preview_pipeline(
     plan, source = bind(pipeline, workspace, plugins, held)
     check_plan(plan, workspace.artifacts_path)
     order = ShardOrder("preview", "preview", 0, _first_rows(plan, source, rows))
-    calls = Calls()
-    batch = run_async(run_steps(plan, order, calls))
+    calls = Calls(Dispatch(make_budget(plan.pipeline.budget)))
+
+    async def work() -> Batch:
+        try:
+            async with calls.dispatch:
+                return await run_steps(plan, order, calls)
+        finally:
+            await calls.drain()
+            await plan.models.aclose()
+
+    batch = run_async(work())
     table = finish_table(plan, order, batch)
     asked: dict[str, list[dict[str, Any]]] = {}
     for call in calls.records:

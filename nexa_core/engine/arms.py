@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nexa_core.engine.calls import Caller, Calls, Outcome, Subject, derive_seed, identify
+from nexa_core.engine.calls import Calls, Outcome, Subject, derive_seed, identify
+from nexa_core.engine.dispatch import Caller, Dispatch, Line
 from nexa_core.engine.items import Items
 from nexa_core.errors import ScorerError, TooManyFailuresError, boundary
 from nexa_core.prompts import Prompt
@@ -45,9 +46,14 @@ class Arm:
     """How one arm asks: with which model and prompt, greedily, for at most `max_tokens` tokens."""
 
     name: str
-    model: Model
+    line: Line
     prompt: Prompt
     max_tokens: int
+
+    @property
+    def model(self) -> Model:
+        """The model that is asked."""
+        return self.line.model
 
     def request(self, item: Row) -> tuple[Request, Subject]:
         """The call for an item."""
@@ -88,12 +94,12 @@ async def run_arm(
     items: Items,
     scorer: tuple[str, Scorer],
     folder: Path,
-    check_stop: Callable[[], None] = lambda: None,
+    dispatch: Dispatch | None = None,
     fail_over: float = FAIL_OVER,
 ) -> Predictions:
     """Ask every item and score it; an arm that ended before with the same settings is read back.
 
-    Every reply is journaled before it is scored; `check_stop` is asked between batches.
+    Every reply is journaled before it is scored; `dispatch` sends the calls.
 
     Raises:
         TooManyFailuresError: More than the share `fail_over` of the items got no reply.
@@ -105,12 +111,13 @@ async def run_arm(
         return Predictions(arm.name, found)
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once, and short
     unit = f"{UNIT}-{arm.name}"
-    known = journals.read_journal(folder, unit).replies
+    found_before = journals.read_journal(folder, unit)
     journal = journals.Journal.open(folder, unit)
+    calls = Calls(dispatch or Dispatch(), journal, found_before.replies)
     try:
-        calls = Calls(journal, dict(known), check_stop)
         rows = await _ask(arm, items, scorer[1], calls)
     finally:
+        await calls.drain()
         journal.close()
     _refuse_failures(arm, rows, fail_over)
     table = pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata({IDENTITY: identity})
@@ -131,7 +138,7 @@ def _refuse_failures(arm: Arm, rows: Sequence[Mapping[str, Any]], fail_over: flo
 
 
 async def _ask(arm: Arm, items: Items, scorer: Scorer, calls: Calls) -> list[dict[str, Any]]:
-    caller = Caller(UNIT, arm.name, arm.model)
+    caller = Caller(UNIT, arm.name, (arm.line,))
     size = arm.model.batch_size or REMOTE_BATCH
     rows: list[dict[str, Any]] = []
     for start in range(0, len(items.rows), size):

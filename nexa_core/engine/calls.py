@@ -6,20 +6,21 @@ a call whose reply the journal holds is never asked again.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import pyarrow as pa
 
+from nexa_core.engine.dispatch import Answer, Caller, CallJournal, Dispatch
 from nexa_core.errors import NexaError
 from nexa_core.protocols import Model
 from nexa_core.records import Choice, Completion, Request, canonical_json, mend_text
-
-Reply = TypeVar("Reply", Completion, Choice)
+from nexa_core.store.money import Spent
 
 CALL_SCHEMA = pa.schema(
     [
@@ -36,21 +37,14 @@ CALL_SCHEMA = pa.schema(
         ("prompt_tokens", pa.int64()),
         ("completion_tokens", pa.int64()),
         ("cost_nano", pa.int64()),
+        ("at_risk_nano", pa.int64()),
+        ("tries", pa.int32()),
+        ("failures", pa.list_(pa.string())),
         ("started_at", pa.timestamp("ms", tz="UTC")),
         ("seconds", pa.float64()),
         ("origin", pa.string()),
     ]
 )
-
-
-class CallJournal(Protocol):
-    """What the calls of a unit need of a journal."""
-
-    def intend(self, call_id: str, **fields: Any) -> None: ...
-
-    def reply(self, call_id: str, **fields: Any) -> None: ...
-
-    def fail(self, call_id: str, **fields: Any) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +59,14 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: the step and the role, and the model that answers."""
-
-    step: str
-    role: str
-    model: Model
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """A reply, or the error in its place, with the id of the call."""
 
     call_id: str
     reply: Any
     error: str | None = None
+    model: str = ""
+    """The model that answered."""
 
 
 def derive_seed(run_seed: int, subject: Subject) -> int:
@@ -109,28 +96,29 @@ def identify(model: Model, request: Request, subject: Subject, options: Sequence
 class Calls:
     """Every call of one shard.
 
-    `known` maps call ids to the reply frames an earlier process journaled. `admit` is asked before
-    anything new goes out and raises where nothing new may.
+    `known` maps call ids to the reply frames an earlier process journaled, `reused` to replies of
+    other runs. `spent` is the money that earlier processes paid for this shard.
     """
 
+    dispatch: Dispatch = field(default_factory=Dispatch)
     journal: CallJournal | None = None
-    known: dict[str, dict[str, Any]] = field(default_factory=dict)
-    admit: Callable[[], None] = lambda: None
+    known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reused: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    spent: Spent = field(default_factory=Spent)
     records: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"asked": 0, "replayed": 0, "reused": 0})
-    cost_nano: dict[str, int] = field(default_factory=dict)
+    _under_way: set[asyncio.Task[Answer]] = field(default_factory=set)
 
     async def complete(
         self, caller: Caller, requests: Sequence[Request], subjects: Sequence[Subject]
     ) -> list[Outcome]:
         """Completions for a batch of requests, in order; a failed one holds its error."""
-        model = caller.model
 
-        async def ask_one(request: Request) -> Completion:
+        async def ask_one(model: Model, request: Request) -> Completion:
             return await model.complete(request)
 
         async def ask_many(batch: Sequence[Request]) -> Sequence[Completion | Exception]:
-            return await model.complete_many(batch)
+            return await caller.model.complete_many(batch)
 
         return await self._ask(caller, requests, subjects, ask_one, ask_many, Completion)
 
@@ -142,147 +130,163 @@ class Calls:
         options: Sequence[str],
     ) -> list[Outcome]:
         """Log-probabilities of `options` for a batch of requests, in order."""
-        model = caller.model
 
-        async def ask_one(request: Request) -> Choice:
+        async def ask_one(model: Model, request: Request) -> Choice:
             return await model.choose(request, options)
 
         async def ask_many(batch: Sequence[Request]) -> Sequence[Choice | Exception]:
-            return await model.choose_many(batch, options)
+            return await caller.model.choose_many(batch, options)
 
         return await self._ask(caller, requests, subjects, ask_one, ask_many, Choice)
+
+    async def drain(self) -> None:
+        """Wait for every request that is under way: it may be paid for, so its reply is journaled."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
 
     async def _ask(
         self,
         caller: Caller,
         requests: Sequence[Request],
         subjects: Sequence[Subject],
-        ask_one: Callable[[Request], Awaitable[Reply]],
-        ask_many: Callable[[Sequence[Request]], Awaitable[Sequence[Reply | Exception]]],
-        kind: type[Reply],
+        ask_one: Callable[[Model, Request], Awaitable[Any]],
+        ask_many: Callable[[Sequence[Request]], Awaitable[Sequence[Any]]],
+        kind: type[Completion | Choice],
     ) -> list[Outcome]:
-        missing = [r for r in requests if r.id not in self.known]
-        answers: dict[str, tuple[Reply | Exception, float, datetime]] = {}
-        if missing:
-            self.admit()
-            for request in missing:
-                self._intend(caller, request)
+        missing = [r for r in requests if r.id not in self.known and r.id not in self.reused]
+        answers: dict[str, Answer] = {}
+        if missing and caller.model.batch_size:
             # A batch is computed whole: its numbers may depend on its composition.
-            answers = await self._answers(caller, requests, missing, ask_one, ask_many)
+            answers = await self._compute(caller, requests, missing, ask_many)
+        elif missing:
+            answers = await self._send(caller, missing, ask_one)
         return [
             self._settle(caller, request, subject, answers.get(request.id), kind)
             for request, subject in zip(requests, subjects, strict=True)
         ]
 
-    async def _answers(
+    async def _send(
+        self,
+        caller: Caller,
+        missing: Sequence[Request],
+        ask: Callable[[Model, Request], Awaitable[Any]],
+    ) -> dict[str, Answer]:
+        self.dispatch.check()
+        tasks = [
+            asyncio.ensure_future(self.dispatch.send(caller, request, self.journal, ask))
+            for request in missing
+        ]
+        self._under_way.update(tasks)
+        try:
+            # One that ends the run lets its siblings come to their end first.
+            found = await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            self._under_way.difference_update(task for task in tasks if task.done())
+        for answer in found:
+            if isinstance(answer, BaseException):
+                raise answer
+        return {r.id: a for r, a in zip(missing, found, strict=True) if isinstance(a, Answer)}
+
+    async def _compute(
         self,
         caller: Caller,
         requests: Sequence[Request],
         missing: Sequence[Request],
-        ask_one: Callable[[Request], Awaitable[Reply]],
-        ask_many: Callable[[Sequence[Request]], Awaitable[Sequence[Reply | Exception]]],
-    ) -> dict[str, tuple[Reply | Exception, float, datetime]]:
-        wanted = {request.id for request in missing}
+        ask_many: Callable[[Sequence[Request]], Awaitable[Sequence[Any]]],
+    ) -> dict[str, Answer]:
+        self.dispatch.check()
+        for request in missing:
+            if self.journal is not None:
+                self.journal.intend(request.id, step=caller.step, role=caller.role)
         started_at, started = datetime.now(UTC), time.perf_counter()
-        if caller.model.batch_size:
-            try:
-                replies = await ask_many(requests)
-            except NexaError:
-                raise
-            except Exception as cause:
-                replies = [cause] * len(requests)
-            seconds = (time.perf_counter() - started) / max(1, len(requests))
-            answers = {
-                request.id: (reply, seconds, started_at)
-                for request, reply in zip(requests, replies, strict=True)
-                if request.id in wanted
-            }
-            for request in missing:
-                self._journal_answer(request, answers[request.id][0])
-            return answers
-        return await self._answer_singly(missing, ask_one)
+        machine = self.dispatch.machine_time(caller)
+        replies = await machine.measure(_whole(ask_many, requests))
+        seconds = (time.perf_counter() - started) / max(1, len(requests))
+        wanted = {request.id for request in missing}
+        answers = {
+            request.id: Answer(caller.model.name, started_at, seconds=seconds)
+            for request in missing
+        }
+        shares = machine.split(len(answers))
+        for request, reply in zip(requests, replies, strict=True):
+            if request.id in wanted:
+                wanted.discard(request.id)
+                answer = answers[request.id]
+                answer.cost_nano = next(shares)
+                self._journal_computed(caller, request, reply, answer)
+        return answers
 
-    async def _answer_singly(
-        self, missing: Sequence[Request], ask_one: Callable[[Request], Awaitable[Reply]]
-    ) -> dict[str, tuple[Reply | Exception, float, datetime]]:
-        import asyncio
-
-        async def answer(request: Request) -> tuple[Reply | Exception, float, datetime]:
-            started_at, started = datetime.now(UTC), time.perf_counter()
-            try:
-                reply: Reply | Exception = await ask_one(request)
-            except NexaError:
-                raise
-            except Exception as cause:
-                reply = cause
-            self._journal_answer(request, reply)
-            return reply, time.perf_counter() - started, started_at
-
-        replies = await asyncio.gather(*(answer(request) for request in missing))
-        return {request.id: reply for request, reply in zip(missing, replies, strict=True)}
-
-    def _intend(self, caller: Caller, request: Request) -> None:
-        if self.journal is not None:
-            self.journal.intend(request.id, step=caller.step, role=caller.role)
-
-    def _journal_answer(self, request: Request, reply: Reply | Exception) -> None:
+    def _journal_computed(
+        self, caller: Caller, request: Request, reply: Any, answer: Answer
+    ) -> None:
+        if isinstance(reply, Exception):
+            answer.error = reply
+        else:
+            answer.reply = reply
         if self.journal is None:
             return
-        if isinstance(reply, Exception):
-            self.journal.fail(request.id, error=_describe(reply))
+        if answer.error is not None:
+            fields: dict[str, Any] = {"error": describe(answer.error)}
+            self.journal.fail(request.id, role=caller.role, cost_nano=answer.cost_nano, **fields)
         else:
-            self.journal.reply(request.id, reply=reply.as_json())
+            fields = {"reply": reply.as_json()}
+            self.journal.reply(request.id, role=caller.role, cost_nano=answer.cost_nano, **fields)
 
     def _settle(
         self,
         caller: Caller,
         request: Request,
         subject: Subject,
-        answer: tuple[Reply | Exception, float, datetime] | None,
-        kind: type[Reply],
+        answer: Answer | None,
+        kind: type[Completion | Choice],
     ) -> Outcome:
         if answer is None:
-            reply: Reply | Exception = kind.from_json(self.known[request.id]["reply"])
-            origin, seconds, started_at = "replayed", None, None
+            origin = "replayed" if request.id in self.known else "reused"
+            frame = (self.known if origin == "replayed" else self.reused)[request.id]
+            answer = Answer(frame.get("model", caller.model.name), _UNKNOWN_TIME)
+            answer.reply = kind.from_json(frame["reply"])
+            if origin == "replayed":
+                answer.cost_nano = frame.get("cost_nano", 0)
         else:
-            reply, seconds, started_at = answer
             origin = "asked"
+            self.spent.settled[caller.role] += answer.cost_nano
+            self.spent.at_risk[caller.role] += answer.at_risk_nano
         self.counts[origin] += 1
-        error = _describe(reply) if isinstance(reply, Exception) else None
-        self._record(caller, request, subject, reply, error, origin, seconds, started_at)
-        return Outcome(request.id, None if error else reply, error)
+        error = None if answer.reply is not None else describe(answer.error)
+        self._record(caller, request, subject, answer, error, origin)
+        return Outcome(request.id, answer.reply, error, answer.model)
 
     def _record(
         self,
         caller: Caller,
         request: Request,
         subject: Subject,
-        reply: Any,
+        answer: Answer,
         error: str | None,
         origin: str,
-        seconds: float | None,
-        started_at: datetime | None,
     ) -> None:
-        usage = None if error else reply.usage
-        cost = (usage.cost_nano or 0) if usage else 0
-        self.cost_nano[caller.role] = self.cost_nano.get(caller.role, 0) + cost
+        reply = answer.reply
+        usage = reply.usage if reply is not None else None
+        asked = origin == "asked"
         self.records.append(
             {
                 "call_id": request.id,
                 "row_id": subject.row_id,
                 "step": caller.step,
                 "role": caller.role,
-                "model": caller.model.name,
-                "served_by": None if error else reply.served_by,
+                "model": answer.model,
+                "served_by": reply.served_by if reply is not None else None,
                 "request": _request_json(request),
-                "reply": None if error else mend_text(canonical_json(reply.as_json())),
+                "reply": mend_text(canonical_json(reply.as_json())) if reply is not None else None,
                 "error": error and mend_text(error),
                 "finish_reason": getattr(reply, "finish_reason", None),
                 "prompt_tokens": usage.prompt_tokens if usage else None,
                 "completion_tokens": usage.completion_tokens if usage else None,
-                "cost_nano": cost,
-                "started_at": started_at,
-                "seconds": seconds,
+                "cost_nano": answer.cost_nano,
+                "at_risk_nano": answer.at_risk_nano,
+                "tries": answer.tries if asked else None,
+                "failures": answer.failures,
+                "started_at": answer.started_at if asked else None,
+                "seconds": answer.seconds if asked else None,
                 "origin": origin,
             }
         )
@@ -292,7 +296,22 @@ class Calls:
         return pa.Table.from_pylist(self.records, schema=CALL_SCHEMA)
 
 
-def _describe(error: Exception) -> str:
+_UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
+
+
+async def _whole(
+    ask_many: Callable[[Sequence[Request]], Awaitable[Sequence[Any]]], requests: Sequence[Request]
+) -> Sequence[Any]:
+    try:
+        return await ask_many(requests)
+    except NexaError:
+        raise
+    except Exception as cause:
+        return [cause] * len(requests)
+
+
+def describe(error: Exception | None) -> str:
+    """An error as a row's reason says it."""
     return str(error) or type(error).__name__
 
 

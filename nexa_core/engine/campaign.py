@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from nexa_core.engine.budget import NANO
 from nexa_core.engine.context import Context, RunInterrupted
 from nexa_core.engine.evaluation import evaluate_run
 from nexa_core.engine.gating import judge_scale
@@ -17,7 +18,7 @@ from nexa_core.engine.pilot import Iteration, run_pilot
 from nexa_core.engine.scaling import Scaled, run_scale
 from nexa_core.engine.training import train_run
 from nexa_core.engine.unit import Unit
-from nexa_core.errors import NexaError
+from nexa_core.errors import BudgetError, NexaError
 from nexa_core.events import PhaseFinished, PhaseStarted, RunFinished
 from nexa_core.records import Decision, State
 
@@ -55,6 +56,7 @@ class Outcome:
             for key in ("asked", "replayed", "reused")
         }
         cost = sum(sum(entry.cost_nano.values()) for entry in entries)
+        at_risk = sum(sum(entry.at_risk_nano.values()) for entry in entries)
         rows = {str(state): sum(u.count(state) for u in self.units) for state in State}
         return {
             "run": self.run,
@@ -63,7 +65,8 @@ class Outcome:
             "iterations": [iteration.as_json() for iteration in self.iterations],
             "rows": rows,
             "calls": calls,
-            "cost_usd": cost / 1e9,
+            "cost_usd": cost / NANO,
+            "at_risk_usd": at_risk / NANO,
             **self.results,
             "phases": {name: round(seconds, 2) for name, seconds in self.phases.items()},
             "wall_s": round(self.wall_s, 2),
@@ -88,12 +91,18 @@ async def run_campaign(context: Context, phases: Sequence[str] = PHASES) -> Outc
     """Run the given phases in order; what an earlier process finished is kept and not done again."""
     outcome, started = Outcome(context.run.id), time.perf_counter()
     try:
-        await _run_phases(context, outcome, phases)
+        async with context.dispatch:
+            try:
+                await _run_phases(context, outcome, phases)
+            finally:
+                await context.plan.models.aclose()
     except Stop as stop:
         outcome.status, outcome.reason = stop.status, stop.reason
     except RunInterrupted as interrupted:
         outcome.status, outcome.reason = "interrupted", str(interrupted)
         outcome.signal = interrupted.signal
+    except BudgetError as error:
+        outcome.status, outcome.reason = "budget", _name_run(error, context.run.id)
     except NexaError as error:
         context.announcer.announce(RunFinished("failed", error.exit_code, str(error)))
         raise
@@ -102,12 +111,17 @@ async def run_campaign(context: Context, phases: Sequence[str] = PHASES) -> Outc
     return outcome
 
 
+def _name_run(error: BudgetError, run: str) -> str:
+    return f"{error.problem} {error.fix}".replace("RUN", run)
+
+
 async def _run_phases(context: Context, outcome: Outcome, phases: Sequence[str]) -> None:
     pipeline = context.plan.pipeline
     passed: Iteration | None = None
     if "pilot" in phases and (context.plan.gate is not None or pipeline.scale is None):
         with _phase(context, outcome, "pilot"):
-            outcome.iterations = await run_pilot(context)
+            with context.dispatch.budget.piloting():
+                outcome.iterations = await run_pilot(context)
             passed = outcome.iterations[-1]
             outcome.units = (passed.unit,)
         _require_pass(passed)

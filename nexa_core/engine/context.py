@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from nexa_core.engine.announcer import Announcer
+from nexa_core.engine.budget import make_budget
+from nexa_core.engine.dispatch import Dispatch
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.sources import SourceRow, invent_rows, read_source, sample_rows
+from nexa_core.events import WarningRaised
 from nexa_core.protocols import Source
+from nexa_core.store.money import read_spent
 from nexa_core.store.runs import Run
 
 
@@ -44,12 +49,24 @@ class Context:
     reviews: Path
     source: Source | None = None
     stop: StopFlag = field(default_factory=StopFlag)
+    reused: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Replies of other runs that may be taken for nothing, by call id."""
     salvage: bool = False
     """Take what is whole of a damaged journal, and ask the lost calls again."""
     frozen: bool = False
     """Make no further shard: work with what is committed."""
     allow_short: bool = False
     """Go on to package and train although fewer rows were accepted than wanted."""
+
+    @cached_property
+    def dispatch(self) -> Dispatch:
+        """Sends every call of the run, within its limits and its money."""
+        budget = make_budget(
+            self.plan.pipeline.budget,
+            read_spent(self.run, self.salvage),
+            lambda notice: self.announcer.announce(WarningRaised(notice)),
+        )
+        return Dispatch(budget, self.stop.check)
 
     @property
     def seed(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from nexa_core.engine.arms import FAIL_OVER, Arm, Predictions, run_arm
 from nexa_core.engine.comparison import Compared, compare_outcomes
 from nexa_core.engine.context import Context
+from nexa_core.engine.dispatch import Dispatch
 from nexa_core.engine.items import Items, bind_items, read_items
 from nexa_core.engine.packaging import read_manifest
 from nexa_core.engine.plan import Plan
@@ -83,14 +84,14 @@ async def evaluate(
     arms: Sequence[Arm],
     scorer: tuple[str, Scorer],
     folder: Path,
-    check_stop: Callable[[], None] = lambda: None,
+    dispatch: Dispatch | None = None,
     fail_over: float = FAIL_OVER,
 ) -> Evaluation:
     """Ask every arm every item, compare them, and write `comparison.json` into `folder`.
 
     `scorer` comes with its name. Arms that ended before with the same settings are read back.
     """
-    predictions = [await run_arm(arm, items, scorer, folder, check_stop, fail_over) for arm in arms]
+    predictions = [await run_arm(arm, items, scorer, folder, dispatch, fail_over) for arm in arms]
     outcomes = {each.arm: each.outcomes for each in predictions}
     compared = [
         compare_outcomes(a, outcomes[a], b, outcomes[b])
@@ -117,7 +118,7 @@ async def evaluate_run(context: Context) -> dict[str, Any]:
         arms,
         _bind_scorer(context.plan, settings),
         context.run.evaluation,
-        context.stop.check,
+        context.dispatch,
         pipeline.fail_over,
     )
     return {"evaluation": found.summarise(settings.alpha)}
@@ -193,16 +194,16 @@ def _bind_arms(context: Context, settings: Evaluate) -> list[Arm]:
     dataset = read_manifest(context.run.dataset) or {}
     chat = bool(dataset.get("chat"))
     role = _find_student(context.plan.pipeline, chat)
-    base = context.plan.models.get(role)
+    base = context.plan.line(role)
     template = dataset.get("prompt_template") or "{{ prompt }}\n"
     # Rows held out hold the prompt as it was rendered.
     asked = _plain_prompt("{{ prompt }}" if settings.items is None else template, chat)
-    tokens = settings.max_tokens or _measure_tokens(base, context.run.dataset)
+    tokens = settings.max_tokens or _measure_tokens(base.model, context.run.dataset)
     arms = []
     for name in settings.arms:
-        model = context.plan.models.get(_tune(context, role)) if name == TUNED else base
+        line = context.plan.line(_tune(context, role)) if name == TUNED else base
         prompt = _few_shot_prompt(context.plan, settings) if name == FEW_SHOT else asked
-        arms.append(Arm(name, model, prompt, tokens))
+        arms.append(Arm(name, line, prompt, tokens))
     return arms
 
 

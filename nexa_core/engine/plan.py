@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from nexa_core.engine.calls import Caller, Calls
+from nexa_core.engine.calls import Calls
+from nexa_core.engine.dispatch import Caller, Line
 from nexa_core.engine.steps.accepting import AcceptEarly, AcceptRule, Term
 from nexa_core.engine.steps.check import CheckRows, NamedCheck
 from nexa_core.engine.steps.critic import Critic
@@ -21,8 +22,9 @@ from nexa_core.errors import GateFileError, Place, PreflightError
 from nexa_core.gates import Gate
 from nexa_core.pipeline import CheckStep, CheckUse, CriticStep, GenerateStep, Pipeline, Role
 from nexa_core.plugins import Plugins
+from nexa_core.prices import rates_of
 from nexa_core.prompts import Prompt
-from nexa_core.protocols import Model, SetCheck
+from nexa_core.protocols import Model, RemoteModel, SetCheck
 from nexa_core.specs import CheckSpec
 
 
@@ -48,6 +50,12 @@ class Models:
         if key not in self._built:
             self._built[key] = self._plugins.build_model(role, place)
         return self._built[key]
+
+    async def aclose(self) -> None:
+        """Close the connections of every remote model."""
+        for model in self._built.values():
+            if isinstance(model, RemoteModel):
+                await model.aclose()
 
 
 @dataclass(frozen=True)
@@ -196,9 +204,19 @@ class Plan:
         return self.built[use.id]
 
     def _caller(self, step: Any) -> Caller:
-        place = self.pipeline.place(f"models.{step.model}.model")
-        role = self.pipeline.models[step.model]
-        return Caller(step.id, step.model, self.models.get(role, place))
+        return Caller(step.id, step.model, self.lines(step.model))
+
+    def lines(self, role_name: str) -> tuple[Line, ...]:
+        """The models of a role: its own, then its fallbacks."""
+        role = self.pipeline.models[role_name]
+        place = self.pipeline.place(f"models.{role_name}.model")
+        others = [fall_back(role, reference) for reference in role.fallbacks]
+        at = self.pipeline.place(f"models.{role_name}.fallbacks")
+        return (self.line(role, place), *(self.line(each, at) for each in others))
+
+    def line(self, role: Role, place: Place | None = None) -> Line:
+        """A model as a role uses it, with what it costs."""
+        return Line(self.models.get(role, place), role, rates_of(role))
 
     def _terms_after(self, step: Any) -> list[Term]:
         if not self.accept_rule.eager:
@@ -241,6 +259,13 @@ class Plan:
                 break
             names |= {u.id for u in step.checks} if isinstance(step, CheckStep) else {step.id}
         return names
+
+
+def fall_back(role: Role, reference: str) -> Role:
+    """The role as another model plays it: what belongs to the first one's endpoint is left out."""
+    own = ("base_url", "api_key_env", "headers", "extra_body", "price", "usd_per_hour", "fallbacks")
+    kept = role.model_dump(exclude={*own, "model", "must_be", "adapter", "batch"})
+    return Role(model=reference, **kept)
 
 
 def accept_rule_of(pipeline: Pipeline) -> AcceptRule:

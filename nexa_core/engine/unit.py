@@ -25,7 +25,8 @@ from nexa_core.records import State
 from nexa_core.store import journal as journals
 from nexa_core.store import manifest as manifests
 from nexa_core.store import shards
-from nexa_core.store.recovery import restore_journal
+from nexa_core.store.money import journal_money
+from nexa_core.store.recovery import take_back
 from nexa_core.store.runs import ShardFolder
 
 SAMPLED_ROWS = 2
@@ -67,16 +68,14 @@ class Unit:
         """The committed shards; those whose files went bad are retracted, to be done again."""
         entries = manifests.read_manifest(self.folder.path)
         for entry in shards.find_damaged(self.folder.shards, entries):
-            restore_journal(self.folder.shards, entry)
-            manifests.retract_entry(self.folder.path, entry, "a file is missing or altered")
+            take_back(self.folder, entry, "a file is missing or altered")
             told = f"{entry.unit} was damaged on disk and is done again"
             self.context.announcer.announce(WarningRaised(told))
         entries = manifests.read_manifest(self.folder.path)
         # Only shards without a gap before them count: later ones may rest on the missing one.
         whole = [e for position, e in enumerate(entries) if e.shard == position]
         for entry in entries[len(whole) :]:
-            restore_journal(self.folder.shards, entry)
-            manifests.retract_entry(self.folder.path, entry, "an earlier shard is done again")
+            take_back(self.folder, entry, "an earlier shard is done again")
         shards.sweep(self.folder.shards, whole)
         return whole
 
@@ -105,10 +104,17 @@ class Unit:
         order = ShardOrder(self.context.run.id, self.name, index, rows)
         found = journals.read_journal(self.folder.shards, order.name, self.context.salvage)
         journal = journals.Journal.open(self.folder.shards, order.name)
-        calls = Calls(journal, dict(found.replies), self.context.stop.check)
+        calls = Calls(
+            self.context.dispatch,
+            journal,
+            found.replies,
+            self.context.reused,
+            journal_money(found),
+        )
         try:
             batch = await run_steps(self.plan, order, calls, self._progress(order))
         except BaseException:
+            await calls.drain()
             journal.close()
             raise
         return Work(order, batch, calls, journal, time.perf_counter() - started)
@@ -145,7 +151,8 @@ class Unit:
             files=files.files,
             content_hash=files.content_hash,
             calls=work.calls.counts,
-            cost_nano=work.calls.cost_nano,
+            cost_nano=dict(+work.calls.spent.settled),
+            at_risk_nano=dict(+work.calls.spent.at_risk),
             metrics=tally_rows(self.plan.metrics, table),
             source_rows=len(work.order.rows),
             seconds=round(work.seconds, 3),

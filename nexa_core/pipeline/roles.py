@@ -75,7 +75,8 @@ class Price(Settings):
 class Role(Settings):
     """A named use of a model. `model` is provider/reference: local/nexa-tiny, openai/gpt-4o.
 
-    `timeout` is in seconds. `concurrency` bounds the calls under way. `batch` is the number of
+    `timeout` is in seconds. `concurrency` bounds the calls under way, `rpm` and `tpm`
+    the requests and tokens a minute. `batch` is the number of
     rows a local model answers at once, or true for the provider's batch endpoint. `must_be` is a
     part that the served model's name must contain. `fallbacks` are further model references.
     """
@@ -92,6 +93,8 @@ class Role(Settings):
     price: Price | None = None
     usd_per_hour: Annotated[Number, Field(ge=0)] | None = None
     concurrency: Count | None = None
+    rpm: Annotated[Number, Field(gt=0)] | None = None
+    tpm: Annotated[Number, Field(gt=0)] | None = None
     batch: Flag | Count | None = None
     fallbacks: tuple[str, ...] = ()
     must_be: str | None = None

@@ -43,13 +43,15 @@ class JournalContents:
 
     Frames carry `kind` (intent, reply, fail), `call_id`, `seq` and the fields that were given.
     `intents` are the calls in flight when the writer died: the only ones that may be asked again.
-    Of several replies to one call the first counts; `duplicates` holds the later ones.
+    Of several replies to one call the first counts; `duplicates` holds the later ones. `lost` are
+    all intents whose end never came, also of calls that were asked again and answered later.
     """
 
     replies: dict[str, Frame] = field(default_factory=dict)
     intents: dict[str, Frame] = field(default_factory=dict)
     failures: dict[str, list[Frame]] = field(default_factory=dict)
     duplicates: list[Frame] = field(default_factory=list)
+    lost: list[Frame] = field(default_factory=list)
     segments: int = 0
     torn_bytes: int = 0
     damaged_bytes: int = 0
@@ -259,6 +261,7 @@ def read_journal(folder: Path, unit: str, salvage: bool = False) -> JournalConte
         JournalError: bytes changed after they were written, and `salvage` is off.
     """
     contents = JournalContents()
+    opened: dict[str, Frame] = {}
     for path in list_segments(folder, unit).values():
         with disk_errors(path, JournalError):
             scan = scan_frames(path.read_bytes())
@@ -273,17 +276,22 @@ def read_journal(folder: Path, unit: str, salvage: bool = False) -> JournalConte
         contents.torn_bytes += scan.torn_bytes
         contents.damaged_bytes += scan.damaged_bytes
         for frame in scan.frames:
-            _fold(contents, frame)
+            _fold(contents, frame, opened)
+    contents.lost.extend(opened.values())
+    contents.intents = {i: frame for i, frame in opened.items() if i not in contents.replies}
     return contents
 
 
-def _fold(contents: JournalContents, frame: Frame) -> None:
+def _fold(contents: JournalContents, frame: Frame, opened: dict[str, Frame]) -> None:
+    """Fold one frame; `opened` holds the intent of each call whose end has not come yet."""
     call_id, kind = frame["call_id"], frame["kind"]
     if kind == "intent":
-        if call_id not in contents.replies:
-            contents.intents[call_id] = frame
+        before = opened.get(call_id)
+        if before is not None and before["seq"] != frame["seq"]:  # equal: moved between segments
+            contents.lost.append(before)
+        opened[call_id] = frame
         return
-    contents.intents.pop(call_id, None)
+    opened.pop(call_id, None)
     if kind == "fail":
         contents.failures.setdefault(call_id, []).append(frame)
     elif call_id not in contents.replies:

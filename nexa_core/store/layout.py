@@ -121,6 +121,10 @@ class Run:
         folders = self.path.glob("iterations/[0-9]*")
         return [self.iteration(number) for number in sorted(int(f.name) for f in folders)]
 
+    def shard_folders(self) -> list[ShardFolder]:
+        """Every folder of shards: the iterations that were started, then scale."""
+        return [*self.iterations(), self.scale]
+
     def training(self, name: str) -> Path:
         return self.path / "training" / name
 

@@ -24,6 +24,7 @@ __all__ = [
     "Totals",
     "append_entry",
     "merge_tallies",
+    "read_forfeits",
     "read_manifest",
     "retract_entry",
     "total_entries",
@@ -45,7 +46,9 @@ class ShardEntry:
     reasons: Mapping[str, int] = field(default_factory=dict)
     calls: Mapping[str, int] = field(default_factory=dict)
     cost_nano: Mapping[str, int] = field(default_factory=dict)
-    """Nano-dollars by role."""
+    """Nano-dollars paid, by role."""
+    at_risk_nano: Mapping[str, int] = field(default_factory=dict)
+    """Nano-dollars that may have been paid, by role: for requests whose reply was lost."""
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     source_rows: int = 0
     seconds: float = 0.0
@@ -61,6 +64,7 @@ class Totals:
     reasons: dict[str, int]
     calls: dict[str, int]
     cost_nano: dict[str, int]
+    at_risk_nano: dict[str, int]
     metrics: dict[str, dict[str, Any]]
     source_rows: int
     seconds: float
@@ -78,10 +82,17 @@ def append_entry(folder: Path, entry: ShardEntry) -> None:
     failpoint("manifest-after-append")
 
 
-def retract_entry(folder: Path, entry: ShardEntry, reason: str) -> None:
-    """Take a shard back whose files went bad, so that it can be done and committed again."""
+def retract_entry(
+    folder: Path, entry: ShardEntry, reason: str, forfeit: Mapping[str, int] | None = None
+) -> None:
+    """Take a shard back whose files went bad, so that it can be done and committed again.
+
+    `forfeit` is what was paid for calls that are lost with it, in nano-dollars by role.
+    """
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     line = {"unit": entry.unit, "shard": entry.shard, "retracted": reason, "at": at}
+    if forfeit:
+        line["forfeit_nano"] = dict(forfeit)
     with disk_errors(folder / MANIFEST, ManifestError):
         append_line(folder / MANIFEST, line)
 
@@ -110,11 +121,20 @@ def read_manifest(folder: Path) -> list[ShardEntry]:
     return [entries[shard] for shard in sorted(entries)]
 
 
+def read_forfeits(folder: Path) -> Counter[str]:
+    """Nano-dollars by role that were paid for calls of shards since retracted, and lost."""
+    lines = (json.loads(line) for line in read_lines(folder / MANIFEST) if b"forfeit_nano" in line)
+    total: Counter[str] = Counter()
+    for line in lines:
+        total.update(line.get("forfeit_nano", {}))
+    return total
+
+
 def total_entries(entries: Iterable[ShardEntry]) -> Totals:
     """Sum entries in the order given; float tallies depend on that order in the last digits."""
     shards, source_rows, seconds = 0, 0, 0.0
     counts: dict[str, Counter[str]] = {
-        name: Counter() for name in ("rows", "reasons", "calls", "cost_nano")
+        name: Counter() for name in ("rows", "reasons", "calls", "cost_nano", "at_risk_nano")
     }
     metrics: dict[str, dict[str, Any]] = {}
     for entry in entries:

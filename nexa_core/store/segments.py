@@ -10,7 +10,14 @@ from pathlib import Path
 from nexa_core.store.failpoints import failpoint
 from nexa_core.store.files import sync_data, sync_folder, write_all
 
-__all__ = ["Segment", "drop_ballast", "list_segments", "remove_journal", "reserve_ballast"]
+__all__ = [
+    "Segment",
+    "drop_ballast",
+    "list_segments",
+    "list_units",
+    "remove_journal",
+    "reserve_ballast",
+]
 
 BALLAST_BYTES = 4 << 20
 """Disk kept aside while a journal is open, so that replies in flight still land when it is full."""
@@ -74,6 +81,14 @@ def list_segments(folder: Path, unit: str) -> dict[int, Path]:
         return {}
     found = {int(m[1]): path for path in folder.iterdir() if (m := pattern.fullmatch(path.name))}
     return dict(sorted(found.items()))
+
+
+def list_units(folder: Path) -> list[str]:
+    """The units that have a journal in a folder, in order."""
+    if not folder.is_dir():
+        return []
+    found = (re.fullmatch(r"(.+)\.[1-9][0-9]*\.journal", path.name) for path in folder.iterdir())
+    return sorted({match[1] for match in found if match})
 
 
 def remove_journal(folder: Path, unit: str) -> None:

@@ -88,3 +88,22 @@ class ScriptedModel:
             usage = Usage(self.count_tokens(str(request.prompt)), self.count_tokens(reply))
             return Completion(reply, usage=usage, raw_text=reply, served_by=self.name)
         return reply
+
+
+@dataclass
+class ScriptedRemote(ScriptedModel):
+    """A scripted model that the engine treats as one behind an endpoint: limits, money and tries.
+
+    Example:
+        model = ScriptedRemote(lambda request: CallFailed(Failure.RATE_LIMIT, "slow down"))
+    """
+
+    endpoint: str = "http://127.0.0.1/scripted"
+    self_hosted: bool = False
+
+    def bound_tokens(self, request: Request) -> int:
+        """Bytes, as every byte-level tokenizer is bounded."""
+        return len(str(request.prompt).encode())
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""

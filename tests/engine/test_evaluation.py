@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from nexa_core.engine.arms import Arm
+from nexa_core.engine.dispatch import Line
 from nexa_core.engine.evaluation import Evaluation, evaluate
 from nexa_core.engine.items import Items, read_items
 from nexa_core.errors import SourceError, TooManyFailuresError
+from nexa_core.pipeline import Role
 from nexa_core.prompts import Prompt
 from nexa_core.records import Request
 from nexa_core.testing.models import ScriptedModel
@@ -38,10 +40,17 @@ def answer_right(below: int) -> Callable[[Request], str]:
     return answer
 
 
+def as_line(model: ScriptedModel) -> Line:
+    """The model as an arm asks it."""
+    return Line(model, Role(model="local/scripted"))
+
+
 def make_arms(**right: int) -> list[Arm]:
     """Arms by name, each right on the items under a number."""
     models = {name: ScriptedModel(answer_right(below), None, 8) for name, below in right.items()}
-    return [Arm(name.replace("_", "-"), model, PLAIN, 16) for name, model in models.items()]
+    return [
+        Arm(name.replace("_", "-"), as_line(model), PLAIN, 16) for name, model in models.items()
+    ]
 
 
 def run(arms: list[Arm], folder: Path, items: Items = ITEMS) -> Evaluation:
@@ -83,11 +92,11 @@ def test_a_finished_arm_is_not_asked_again(tmp_path: Path) -> None:
     first = run(make_arms(base=2), tmp_path)
     (arm,) = make_arms(base=2)
     silent = ScriptedModel(fail, None, 8)
-    again = run([Arm("base", silent, PLAIN, 16)], tmp_path)
+    again = run([Arm("base", as_line(silent), PLAIN, 16)], tmp_path)
     assert again.as_json() == first.as_json()
-    assert run([Arm("base", arm.model, PLAIN, 17)], tmp_path).max_tokens == 17
+    assert run([Arm("base", arm.line, PLAIN, 17)], tmp_path).max_tokens == 17
     with pytest.raises(TooManyFailuresError, match="40 of 40 items got no reply"):
-        run([Arm("base", silent, PLAIN, 18)], tmp_path)
+        run([Arm("base", as_line(silent), PLAIN, 18)], tmp_path)
 
 
 class Killed(BaseException):
@@ -105,8 +114,8 @@ def test_a_killed_arm_replays_its_replies(tmp_path: Path) -> None:
         return answer_right(99)(request)
 
     with pytest.raises(Killed):
-        run([Arm("base", ScriptedModel(answer, None, None), PLAIN, 16)], tmp_path)
-    run([Arm("base", ScriptedModel(answer, None, None), PLAIN, 16)], tmp_path)
+        run([Arm("base", as_line(ScriptedModel(answer, None, None)), PLAIN, 16)], tmp_path)
+    run([Arm("base", as_line(ScriptedModel(answer, None, None)), PLAIN, 16)], tmp_path)
     assert len(asked) <= 42
     assert len(set(asked)) == 40
 
@@ -117,7 +126,7 @@ def test_an_unanswered_item_counts_as_wrong(tmp_path: Path) -> None:
     def answer(request: Request) -> Any:
         return RuntimeError("too long") if "Double 1?" in str(request.prompt) else "It is 0."
 
-    found = run([Arm("base", ScriptedModel(answer, None, 8), PLAIN, 16)], tmp_path)
+    found = run([Arm("base", as_line(ScriptedModel(answer, None, 8)), PLAIN, 16)], tmp_path)
     assert found.as_json()["arms"]["base"] == {"right": 1, "n": 40, "accuracy": 0.025, "failed": 1}
 
 

@@ -76,7 +76,8 @@ def dataset_ids(workspace: Workspace, run_id: str) -> list[str]:
 def test_ten_kills_change_nothing(workspace: Workspace, pipeline_file: Path) -> None:
     """Killed at ten random moments and resumed each time: the same shards, and no row twice."""
     whole = start(workspace, "run", str(pipeline_file), "--run-id", "whole")
-    assert whole.wait(120) == 0
+    _, err = whole.communicate(timeout=120)
+    assert whole.returncode == 0, err
     draw = random.Random(7)
     arguments = ["run", str(pipeline_file), "--run-id", "killed"]
     kills = 0

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from nexa_core.engine.batch import Batch
-from nexa_core.engine.calls import Caller, Outcome, Subject
+from nexa_core.engine.calls import Outcome, Subject
+from nexa_core.engine.dispatch import Caller
 from nexa_core.engine.steps.stream import Stream, in_groups, side_by_side
 from nexa_core.errors import PromptFileError
 from nexa_core.protocols import Model

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from nexa_core.engine.batch import Batch
-from nexa_core.engine.calls import Caller, Calls, Outcome, Subject, derive_seed, identify
+from nexa_core.engine.calls import Calls, Outcome, Subject, derive_seed, identify
+from nexa_core.engine.dispatch import Caller
 from nexa_core.engine.steps.asking import (
     fail_rows,
     flow,

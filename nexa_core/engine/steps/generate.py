@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from nexa_core.engine.batch import Batch
-from nexa_core.engine.calls import Caller, Calls, Outcome, Subject, derive_seed, identify
+from nexa_core.engine.calls import Calls, Outcome, Subject, derive_seed, identify
+from nexa_core.engine.dispatch import Caller
 from nexa_core.engine.steps.asking import (
     draw_columns,
     fail_rows,

@@ -1,0 +1,285 @@
+"""How many requests one endpoint and model may have under way: found by asking, kept by listening.
+
+The limit doubles each round trip until the first sign of too much, then grows by about one a round
+trip and is cut on a 429 (additive increase, multiplicative decrease; Chiu and Jain 1989). One burst
+of refusals is one cut. Failures of the server pause growth, and many in a row open a circuit breaker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from nexa_core.errors import CallFailed, Failure
+from nexa_core.records import Quota
+
+START = 20
+CUT = 0.75
+COOLDOWN_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 60.0
+BREAKER_FAILURES = 12
+BREAKER_SECONDS = (1.0, 30.0)
+QUICKER_AFTER_ROUNDS = 8
+QUEUEING = 2.0
+"""A self-hosted server whose latency per token is this many times its best is queueing."""
+
+_DOWN = frozenset({Failure.OVERLOAD, Failure.TIMEOUT, Failure.CONNECTION})
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket that may go into debt: so much a minute, evenly."""
+
+    per_minute: float
+    level: float = 0.0
+    at: float = field(default_factory=time.monotonic)
+
+    def wait_seconds(self, now: float) -> float:
+        """Seconds until something may be taken again."""
+        earned = (now - self.at) * self.per_minute / 60
+        # A second's worth may be saved up, so that slow timers do not lower the rate.
+        self.level = min(self.level + earned, self.per_minute / 60)
+        self.at = now
+        return 0.0 if self.level >= 0 else -self.level * 60 / self.per_minute
+
+    def take(self, amount: float) -> None:
+        """Take, or with a negative amount give back."""
+        self.level -= amount
+
+
+class Admission:
+    """The gate before one endpoint and model.
+
+    `limit` is the number of requests that may be under way. `ceiling` is the user's `concurrency`.
+    `self_hosted` servers show overload as latency, so there the latency per token is watched too.
+    """
+
+    def __init__(
+        self,
+        ceiling: int,
+        *,
+        self_hosted: bool = False,
+        rpm: float | None = None,
+        tpm: float | None = None,
+    ) -> None:
+        self.ceiling, self.limit = ceiling, float(min(START, ceiling))
+        self.under_way = 0
+        self.throttled = 0
+        """Requests refused with 429 so far."""
+        self._slow_start = True
+        self._rounds = 0.0
+        self._cut_at = self._paused_until = -math.inf
+        self._buckets = {"requests": Bucket(rpm)} if rpm else {}
+        if tpm:
+            self._buckets["tokens"] = Bucket(tpm)
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._breaker = Breaker()
+        self._latency = Latency() if self_hosted else None
+
+    @property
+    def is_open(self) -> bool:
+        """The circuit breaker is open: nothing has been answered for a while."""
+        return self._breaker.is_open(time.monotonic())
+
+    @property
+    def down_seconds(self) -> float:
+        """For how long nothing but failures has come back; 0 while something is answered."""
+        return self._breaker.down_seconds(time.monotonic())
+
+    async def enter(self) -> float:
+        """Wait for a place; returns when the request began, for `leave`."""
+        if self._waiting or self._blocked_seconds() > 0 or self.under_way >= self._places():
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            self._wake()
+            try:
+                await future
+            except asyncio.CancelledError:
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    self._release()
+                raise
+        else:
+            self._admit()
+        return time.monotonic()
+
+    def charge_tokens(self, tokens: float) -> None:
+        """Count tokens against the cap per minute; negative gives back what was not used."""
+        if "tokens" in self._buckets:
+            self._buckets["tokens"].take(tokens)
+
+    def leave(
+        self,
+        began: float,
+        failure: CallFailed | None = None,
+        tokens: int = 0,
+        quota: Quota | None = None,
+    ) -> None:
+        """A request is over: free its place and learn from how it went."""
+        now = time.monotonic()
+        if failure is None:
+            self._breaker.close()
+            self._grow(now - began, tokens)
+        else:
+            self._learn(failure, began, now)
+        if quota is not None and quota.requests_left is not None and quota.requests_left < 1:
+            self._pause(now + min(quota.resets_in or 1.0, LONGEST_PAUSE_SECONDS))
+        self._release()
+
+    def withdraw(self) -> None:
+        """A place was taken and no request went out."""
+        self._release()
+
+    def give_up(self, error: BaseException) -> None:
+        """End every wait with this error."""
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(error)
+
+    def _learn(self, failure: CallFailed, began: float, now: float) -> None:
+        if failure.failure is Failure.RATE_LIMIT:
+            self.throttled += 1
+            self._slow_start = False
+            # Requests that began before the last cut belong to the same burst.
+            if began > self._cut_at:
+                self._cut(now)
+            asked = failure.retry_after
+            if asked is not None:
+                self._pause(now + min(asked, LONGEST_PAUSE_SECONDS) * (1 + random.random() / 10))
+        elif failure.failure in _DOWN:
+            self._slow_start = False
+            self._rounds = 0.0
+            self._breaker.count(now)
+
+    def _cut(self, now: float, factor: float = CUT) -> None:
+        self.limit = max(1.0, self.limit * factor)
+        self._cut_at, self._rounds = now, 0.0
+
+    def _grow(self, seconds: float, tokens: int) -> None:
+        if self._latency is not None:
+            self._latency.add(seconds / max(1, tokens))
+            if self._latency.is_queueing:
+                self._slow_start = False
+                if self._latency.round_is_over(self.limit):
+                    self._cut(time.monotonic(), 0.9)
+                return
+        if self.under_way < self.limit * 0.8:
+            return  # the limit does not bind, so nothing was learned about it
+        if self._slow_start:
+            self.limit = min(self.ceiling, self.limit + 1)
+            return
+        self._rounds += 1 / self.limit
+        step = 1 + max(0.0, self._rounds - QUICKER_AFTER_ROUNDS) / 2
+        self.limit = min(self.ceiling, self.limit + step / self.limit)
+
+    def _places(self) -> float:
+        return 1 if self._breaker.is_probing else int(self.limit)
+
+    def _admit(self) -> None:
+        self.under_way += 1
+        if "requests" in self._buckets:
+            self._buckets["requests"].take(1)
+
+    def _release(self) -> None:
+        self.under_way -= 1
+        if self._waiting:
+            self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting and self.under_way < self._places():
+            blocked = self._blocked_seconds()
+            if blocked > 0:
+                self._wake_later(blocked)
+                return
+            future = self._waiting.popleft()
+            if not future.done():
+                self._admit()
+                future.set_result(None)
+
+    def _blocked_seconds(self) -> float:
+        if not self._buckets and self._paused_until < 0 and not self._breaker.is_probing:
+            return 0.0
+        now = time.monotonic()
+        until = max(self._paused_until, self._breaker.opens_at)
+        return max(until - now, *(b.wait_seconds(now) for b in self._buckets.values()), 0.0)
+
+    def _pause(self, until: float) -> None:
+        self._paused_until = max(self._paused_until, until)
+
+    def _wake_later(self, seconds: float) -> None:
+        if self._timer is None or self._timer.cancelled():
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._rouse)
+
+    def _rouse(self) -> None:
+        self._timer = None
+        self._wake()
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Opens after many failures in a row; then one request at a time asks whether it is over."""
+
+    failures: int = 0
+    since: float | None = None
+    opens_at: float = -math.inf
+    wait: float = BREAKER_SECONDS[0]
+
+    @property
+    def is_probing(self) -> bool:
+        """Only one request may ask."""
+        return self.failures >= BREAKER_FAILURES
+
+    def is_open(self, now: float) -> bool:
+        """No request may go out yet."""
+        return self.is_probing and now < self.opens_at
+
+    def down_seconds(self, now: float) -> float:
+        """Seconds since the first of the failures in a row."""
+        return 0.0 if self.since is None else now - self.since
+
+    def count(self, now: float) -> None:
+        """One more failure in a row."""
+        self.failures += 1
+        self.since = now if self.since is None else self.since
+        if self.failures == BREAKER_FAILURES:
+            self.wait = BREAKER_SECONDS[0]
+            self.opens_at = now + self.wait
+        elif self.failures > BREAKER_FAILURES and now >= self.opens_at:
+            self.wait = min(2 * self.wait, BREAKER_SECONDS[1])
+            self.opens_at = now + self.wait
+
+    def close(self) -> None:
+        """Something was answered."""
+        self.failures, self.since, self.opens_at = 0, None, -math.inf
+
+
+@dataclass(slots=True)
+class Latency:
+    """Seconds per token: the best seen, drifting up slowly, against the recent mean."""
+
+    best: float = math.inf
+    recent: float = 0.0
+    seen: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """One more reply."""
+        self.recent = seconds if not self.recent else 0.9 * self.recent + 0.1 * seconds
+        self.best = min(self.best * 1.0005, seconds)
+        self.seen += 1
+
+    @property
+    def is_queueing(self) -> bool:
+        """The recent mean says that requests wait in the server."""
+        return self.seen > START and self.recent > QUEUEING * self.best
+
+    def round_is_over(self, limit: float) -> bool:
+        """Whether a whole round trip's replies have come since the last time this was true."""
+        if self.seen - START < limit:
+            return False
+        self.seen = START + 1
+        return True

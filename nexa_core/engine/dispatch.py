@@ -1,0 +1,364 @@
+"""One call until it is answered or given up: admission, budget, journal, one try, settle, again.
+
+This is the only layer that tries again. Every try has its own intent in the journal and its own
+reservation, so that no request is unseen and none unpaid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol, Self
+
+from nexa_core.engine.admission import LONGEST_PAUSE_SECONDS, Admission
+from nexa_core.engine.budget import Budget, Reservation
+from nexa_core.engine.machine import MachineTime
+from nexa_core.errors import CallFailed, Charge, Failure, ModelError, NexaError
+from nexa_core.pipeline import Role
+from nexa_core.prices import Rates
+from nexa_core.protocols import Model, RemoteModel
+from nexa_core.records import Request, Usage
+
+MOST_TRIES = 6
+"""Tries of one call, not counting those refused with 429: these are admission's to space out."""
+BACKOFF_SECONDS = (0.5, 30.0)
+PATIENCE_SECONDS = 120.0
+"""How long an endpoint may give nothing but failures before the run ends."""
+DEFAULT_CONCURRENCY = 256
+HEARTBEAT_SECONDS = 0.1
+
+Ask = Callable[[Model, Request], Awaitable[Any]]
+
+
+class CallJournal(Protocol):
+    """What calls need of a journal."""
+
+    def intend(self, call_id: str, **fields: Any) -> None: ...
+
+    def reply(self, call_id: str, **fields: Any) -> None: ...
+
+    def fail(self, call_id: str, **fields: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A model as a role uses it. `rates` is None where tokens cost nothing or nobody knows what."""
+
+    model: Model
+    role: Role
+    rates: Rates | None = None
+
+    @property
+    def most_tokens(self) -> int:
+        """The most tokens one completion may have."""
+        return self.role.sampling.max_tokens or 0
+
+    def bound(self, request: Request) -> int:
+        """The most one try may cost, in nano-dollars."""
+        if self.rates is None or not isinstance(self.model, RemoteModel):
+            return 0
+        completion = request.sampling.get("max_tokens", self.most_tokens) or 1
+        return self.rates.bound(self.model.bound_tokens(request), completion)
+
+    def price(self, usage: Usage) -> int:
+        """What a reply cost, in nano-dollars: as billed where it says so."""
+        if usage.cost_nano is not None:
+            return usage.cost_nano
+        return self.rates.cost(usage) if self.rates is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the step and the role, and the models that may answer, the first preferred."""
+
+    step: str
+    role: str
+    lines: tuple[Line, ...]
+
+    @property
+    def model(self) -> Model:
+        """The model that is asked first."""
+        return self.lines[0].model
+
+
+@dataclass(slots=True)
+class Answer:
+    """What became of a call: the reply or the error in its place, and what the tries cost."""
+
+    model: str
+    started_at: datetime
+    reply: Any = None
+    error: Exception | None = None
+    seconds: float = 0.0
+    tries: int = 1
+    failures: list[str] = field(default_factory=list)
+    cost_nano: int = 0
+    at_risk_nano: int = 0
+
+
+class Dispatch:
+    """Sends the calls of a run; one for the whole run, so that limits and money are shared.
+
+    `check_stop` raises when nothing new may go out; it is asked before every try.
+    """
+
+    def __init__(
+        self, budget: Budget | None = None, check_stop: Callable[[], None] = lambda: None
+    ) -> None:
+        self.budget = budget or Budget()
+        self.admissions: dict[tuple[str, str], Admission] = {}
+        self._check_stop = check_stop
+        self._fatal: NexaError | None = None
+        self._naps: set[asyncio.Future[None]] = set()
+        self._heart: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._heart = asyncio.create_task(self._beat())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._heart is not None:
+            self._heart.cancel()
+
+    def check(self) -> None:
+        """Raise where nothing new may go out: a stop was asked for, or one call ended the run."""
+        if self._fatal is not None:
+            raise self._fatal
+        self._check_stop()
+
+    async def send(
+        self, caller: Caller, request: Request, journal: CallJournal | None, ask: Ask
+    ) -> Answer:
+        """Try until there is a reply, or no further try is worth it.
+
+        Raises:
+            NexaError: No call of this kind can succeed, or the money is used up; what is under way
+                elsewhere goes on to its end, and nothing new goes out.
+        """
+        try:
+            return await self._send(caller, request, journal, ask)
+        except NexaError as error:
+            self._end(error)
+            raise
+
+    def machine_time(self, caller: Caller) -> MachineTime:
+        """The clock for work that a model of this process does for a role."""
+        return MachineTime(self.budget, caller.role, caller.lines[0].role.usd_per_hour)
+
+    async def _send(
+        self, caller: Caller, request: Request, journal: CallJournal | None, ask: Ask
+    ) -> Answer:
+        answer = Answer(caller.model.name, datetime.now(UTC))
+        counted = 0
+        while True:
+            line = self._choose_line(caller)
+            admission = self._admission(line)
+            began, held = await self._open(caller, line, admission, request, journal)
+            answer.model = line.model.name
+            reply, failed = await self._try(line, request, ask)
+            answer.seconds = time.monotonic() - began
+            self._close(line, admission, began, held, request, reply, failed, answer, journal)
+            if failed is None:
+                answer.reply, answer.error = reply, None
+                return answer
+            if not isinstance(failed, CallFailed):
+                return answer
+            counted += failed.failure is not Failure.RATE_LIMIT
+            if not failed.failure.may_pass or counted >= MOST_TRIES:
+                return answer
+            answer.tries += 1
+            self._lose_patience(line, admission, failed)
+            await self._back_off(failed, answer.tries - 1)
+
+    def _choose_line(self, caller: Caller) -> Line:
+        """The first model whose endpoint answers; the first of all when none does."""
+        for line in caller.lines:
+            if not self._admission(line).is_open:
+                return line
+        return caller.lines[0]
+
+    def _admission(self, line: Line) -> Admission:
+        model = line.model
+        key = (model.endpoint if isinstance(model, RemoteModel) else "", model.name)
+        if key not in self.admissions:
+            self.admissions[key] = Admission(
+                line.role.concurrency or DEFAULT_CONCURRENCY,
+                self_hosted=isinstance(model, RemoteModel) and model.self_hosted,
+                rpm=line.role.rpm,
+                tpm=line.role.tpm,
+            )
+        return self.admissions[key]
+
+    async def _open(
+        self,
+        caller: Caller,
+        line: Line,
+        admission: Admission,
+        request: Request,
+        journal: CallJournal | None,
+    ) -> tuple[float, Reservation]:
+        """A place, the money and the intent, in this order; a failure gives back what was taken."""
+        self.check()
+        await admission.enter()
+        try:
+            held = await self.budget.reserve(caller.role, line.bound(request))
+            try:
+                self.check()
+                if journal is not None:
+                    journal.intend(
+                        request.id, step=caller.step, role=caller.role, reserved_nano=held.nano
+                    )
+            except BaseException:
+                held.release()
+                raise
+        except BaseException:
+            admission.withdraw()
+            raise
+        admission.charge_tokens(_expected_tokens(line, request))
+        return time.monotonic(), held
+
+    async def _try(self, line: Line, request: Request, ask: Ask) -> tuple[Any, Exception | None]:
+        try:
+            return await ask(line.model, request), None
+        except Exception as cause:
+            # A plugin's own mistake is this row's failure; the money it may have cost is at risk.
+            return None, cause
+
+    def _close(
+        self,
+        line: Line,
+        admission: Admission,
+        began: float,
+        held: Reservation,
+        request: Request,
+        reply: Any,
+        failed: Exception | None,
+        answer: Answer,
+        journal: CallJournal | None,
+    ) -> None:
+        """Journal what came, settle the money, free the place; the journal comes first."""
+        if failed is None:
+            cost, risk = line.price(reply.usage), 0
+            if journal is not None:
+                journal.reply(
+                    request.id,
+                    role=held.role,
+                    reply=reply.as_json(),
+                    cost_nano=cost,
+                    model=line.model.name,
+                )
+            used, quota = _tokens(reply.usage), reply.quota
+        else:
+            cost, risk = _charge(failed, line, held.nano)
+            answer.failures.append(_class_of(failed))
+            answer.error = failed
+            if journal is not None:
+                journal.fail(
+                    request.id,
+                    role=held.role,
+                    cost_nano=cost,
+                    at_risk_nano=risk,
+                    **_describe(failed),
+                )
+            used, quota = 0, None
+        if risk:
+            held.lose()
+        else:
+            held.settle(cost)
+        answer.cost_nano += cost
+        answer.at_risk_nano += risk
+        admission.charge_tokens(used - _expected_tokens(line, request))
+        completed = reply.usage.completion_tokens if failed is None else 0
+        seen = failed if isinstance(failed, CallFailed) else None
+        admission.leave(began, seen, completed, quota)
+        if isinstance(failed, NexaError):
+            raise failed
+
+    def _lose_patience(self, line: Line, admission: Admission, failed: CallFailed) -> None:
+        down = admission.down_seconds
+        if down > PATIENCE_SECONDS:
+            raise ModelError(
+                f"'{line.role.model}' has given nothing but failures for {down:.0f} s, "
+                f"the last: {failed}.",
+                "What was answered is kept: `nexa resume RUN` goes on when it works again; "
+                "`fallbacks:` on the role names models that take over.",
+            )
+
+    async def _back_off(self, failed: CallFailed, tries: int) -> None:
+        """Full jitter, at least what the provider asked for."""
+        least = min(failed.retry_after or 0.0, LONGEST_PAUSE_SECONDS)
+        first, most = BACKOFF_SECONDS
+        seconds = least + random.uniform(0, min(most, first * 2 ** min(tries, 10)))
+        nap: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = asyncio.get_running_loop().call_later(seconds, _finish, nap)
+        self._naps.add(nap)
+        try:
+            await nap
+        finally:
+            timer.cancel()
+            self._naps.discard(nap)
+
+    async def _beat(self) -> None:
+        """Wake whoever waits when a stop is asked for."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            try:
+                self.check()
+            except Exception as stopped:
+                self._release_waiting(stopped)
+
+    def _end(self, error: NexaError) -> None:
+        self._fatal = self._fatal or error
+        self._release_waiting(error)
+
+    def _release_waiting(self, error: Exception) -> None:
+        for admission in self.admissions.values():
+            admission.give_up(error)
+        self.budget.give_up(error)
+        for nap in list(self._naps):
+            if not nap.done():
+                nap.set_exception(error)
+
+
+def _finish(nap: asyncio.Future[None]) -> None:
+    if not nap.done():
+        nap.set_result(None)
+
+
+def _charge(failed: Exception, line: Line, reserved: int) -> tuple[int, int]:
+    """Settled and at-risk nano-dollars of a try that failed."""
+    if isinstance(failed, NexaError):
+        return 0, 0
+    if not isinstance(failed, CallFailed) or failed.charge is Charge.UNKNOWN:
+        return 0, reserved
+    if failed.charge is Charge.KNOWN and failed.usage is not None:
+        return line.price(failed.usage), 0
+    return 0, 0
+
+
+def _class_of(failed: Exception) -> str:
+    return str(failed.failure) if isinstance(failed, CallFailed) else type(failed).__name__
+
+
+def _describe(failed: Exception) -> Mapping[str, Any]:
+    fields: dict[str, Any] = {"error": str(failed) or type(failed).__name__}
+    if isinstance(failed, CallFailed):
+        fields |= {"failure": str(failed.failure), "status": failed.status, "raw": failed.raw}
+    return fields
+
+
+def _tokens(usage: Usage) -> int:
+    return usage.prompt_tokens + usage.completion_tokens
+
+
+def _expected_tokens(line: Line, request: Request) -> float:
+    if line.role.tpm is None:
+        return 0
+    prompt = request.prompt
+    text = prompt if isinstance(prompt, str) else "\n".join(m.content for m in prompt)
+    most: Sequence[int] = (request.sampling.get("max_tokens") or line.most_tokens or 0,)
+    return line.model.count_tokens(text) + sum(most)

@@ -1,0 +1,83 @@
+"""What a run has spent, read from its manifests and journals: the truth that a resumed budget begins with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from nexa_core.store.journal import JournalContents, read_journal
+from nexa_core.store.layout import Run, ShardFolder
+from nexa_core.store.manifest import read_forfeits, read_manifest
+from nexa_core.store.segments import list_units
+
+__all__ = ["Spent", "journal_money", "read_spent"]
+
+
+@dataclass
+class Spent:
+    """Nano-dollars by role: `settled` was paid; `at_risk` may have been, and nobody can say."""
+
+    settled: Counter[str] = field(default_factory=Counter)
+    at_risk: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Spent) -> None:
+        """Count another's money too."""
+        self.settled.update(other.settled)
+        self.at_risk.update(other.at_risk)
+
+    @property
+    def total(self) -> int:
+        """Settled and at risk together."""
+        return self.settled.total() + self.at_risk.total()
+
+
+def journal_money(contents: JournalContents) -> Spent:
+    """What a unit's journals say was paid; an intent without an end may have cost what it reserved."""
+    spent = Spent()
+    ended = [*contents.replies.values(), *contents.duplicates]
+    ended += [frame for frames in contents.failures.values() for frame in frames]
+    for frame in ended:
+        role = frame.get("role", "")
+        spent.settled[role] += frame.get("cost_nano") or 0
+        spent.at_risk[role] += frame.get("at_risk_nano") or 0
+    for frame in contents.lost:
+        spent.at_risk[frame.get("role", "")] += frame.get("reserved_nano") or 0
+    return spent
+
+
+def read_spent(run: Run, salvage: bool = False) -> Spent:
+    """What a whole run has spent: committed shards, shards under way, evaluation arms."""
+    spent = Spent()
+    for folder in run.shard_folders():
+        spent.add(_folder_money(folder, salvage))
+    for calls in sorted(run.evaluation.glob("calls-*.parquet")):
+        spent.add(_file_money(calls))
+    for unit in list_units(run.evaluation):
+        spent.add(journal_money(read_journal(run.evaluation, unit, salvage)))
+    return spent
+
+
+def _folder_money(folder: ShardFolder, salvage: bool) -> Spent:
+    spent = Spent()
+    committed = set()
+    for entry in read_manifest(folder.path):
+        committed.add(f"{entry.shard:05d}")
+        spent.add(Spent(Counter(entry.cost_nano), Counter(entry.at_risk_nano)))
+    spent.settled.update(read_forfeits(folder.path))
+    for unit in list_units(folder.shards):
+        if unit not in committed:
+            spent.add(journal_money(read_journal(folder.shards, unit, salvage)))
+    return spent
+
+
+def _file_money(path: Path) -> Spent:
+    spent = Spent()
+    wanted = ["role", "cost_nano", "at_risk_nano"]
+    names = [name for name in pq.read_schema(path).names if name in wanted]
+    for row in pq.read_table(path, columns=names).to_pylist():
+        spent.settled[row["role"]] += row.get("cost_nano") or 0
+        spent.at_risk[row["role"]] += row.get("at_risk_nano") or 0
+    return spent

@@ -1,0 +1,124 @@
+"""Adaptive concurrency: grows until it is too much, cuts once for a burst, follows what it learns."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from nexa_core.engine import admission
+from nexa_core.engine.admission import CUT, START, Admission
+from nexa_core.errors import CallFailed, Failure
+from nexa_core.records import Quota
+
+LIMITED = CallFailed(Failure.RATE_LIMIT, "slow down", status=429)
+
+
+async def fill(gate: Admission) -> list[float]:
+    """Take every place there is."""
+    return [await gate.enter() for _ in range(int(gate.limit) - gate.under_way)]
+
+
+async def test_it_doubles_until_the_first_refusal() -> None:
+    """A round trip of successes doubles the limit."""
+    gate = Admission(1_000)
+    for began in await fill(gate):
+        gate.leave(began)
+        await fill(gate)
+    assert gate.limit == 2 * START
+
+
+async def test_one_burst_is_one_cut() -> None:
+    """Twenty refusals of requests that were under way together count once."""
+    gate = Admission(1_000)
+    for began in await fill(gate):
+        gate.leave(began, LIMITED)
+    assert gate.limit == pytest.approx(START * CUT)
+    assert gate.throttled == START
+
+
+async def test_after_a_cut_it_grows_by_one_a_round_trip() -> None:
+    """Additive increase: as many successes as the limit give one more place."""
+    gate = Admission(1_000)
+    gate.leave(await gate.enter(), LIMITED)
+    before = gate.limit
+    for began in await fill(gate):
+        gate.leave(began)
+        await fill(gate)
+    assert gate.limit == pytest.approx(before + 1, abs=0.1)
+
+
+async def test_failures_of_the_server_only_pause_growth() -> None:
+    """A 500 says nothing about how many requests there may be."""
+    gate = Admission(1_000)
+    gate.leave(await gate.enter(), CallFailed(Failure.OVERLOAD, "busy"))
+    assert gate.limit == START
+
+
+async def test_the_ceiling_holds() -> None:
+    """No more are under way than the pipeline allows."""
+    gate = Admission(4)
+    entered = [asyncio.create_task(gate.enter()) for _ in range(9)]
+    await asyncio.sleep(0)
+    assert gate.under_way == 4
+    for task in entered:
+        gate.leave(await task)
+    assert gate.under_way == 0
+
+
+async def test_retry_after_keeps_everybody_waiting() -> None:
+    """While the provider asks for a pause nothing goes out."""
+    gate = Admission(8)
+    gate.leave(await gate.enter(), CallFailed(Failure.RATE_LIMIT, "wait", retry_after=0.05))
+    began = asyncio.get_running_loop().time()
+    await gate.enter()
+    assert asyncio.get_running_loop().time() - began >= 0.045
+
+
+async def test_headers_may_only_lower_it() -> None:
+    """Nothing left means a pause; plenty left means nothing."""
+    gate = Admission(8)
+    gate.leave(await gate.enter(), quota=Quota(requests_left=5_000))
+    assert gate.limit <= 8
+    gate.leave(await gate.enter(), quota=Quota(requests_left=0, resets_in=0.05))
+    began = asyncio.get_running_loop().time()
+    await gate.enter()
+    assert asyncio.get_running_loop().time() - began >= 0.045
+
+
+async def test_requests_a_minute_are_spaced_out() -> None:
+    """At 1,200 a minute, ten beyond the first burst take about half a second."""
+    gate = Admission(100, rpm=1_200)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for _ in range(10):
+        gate.leave(await gate.enter())
+    assert loop.time() - began >= 0.4
+
+
+async def test_the_breaker_lets_one_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After many failures in a row one request at a time asks whether it is over, and then all go."""
+    monkeypatch.setattr(admission, "BREAKER_SECONDS", (0.02, 0.04))
+    gate = Admission(64)
+    down = CallFailed(Failure.CONNECTION, "refused")
+    for _ in range(admission.BREAKER_FAILURES):
+        gate.leave(await gate.enter(), down)
+    assert gate.is_open
+    waiting = [asyncio.create_task(gate.enter()) for _ in range(5)]
+    await asyncio.sleep(0.03)
+    assert gate.under_way == 1
+    gate.leave(await waiting[0])
+    await asyncio.sleep(0)
+    assert gate.under_way == 4
+    assert not gate.is_open
+
+
+async def test_a_self_hosted_server_that_queues_is_asked_less() -> None:
+    """No 429 ever comes; the latency per token says it."""
+    gate = Admission(400, self_hosted=True)
+    for began in await fill(gate):
+        gate.leave(began, tokens=1_000_000)
+    limit = gate.limit
+    for _ in range(400):
+        gate.leave(await gate.enter() - 5.0, tokens=10)
+    assert gate.limit < limit
