@@ -48,6 +48,9 @@ __all__ = ["Listing", "Plugins", "load_plugins"]
 
 S = TypeVar("S", bound="Spec | FileSpec")
 
+COMPATIBLE = "openai-compatible"
+"""The provider that serves any base_url."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -122,8 +125,12 @@ class Plugins:
         return build_spec(spec, settings, registry.noun, plugin, at)
 
     def build_model(self, role: Role, place: Place | None = None) -> Model:
-        """The model of a role, by the provider before the first slash of its reference."""
-        offer = self.models.offer(role.provider, place)
+        """The model of a role, by the provider before the first slash of its reference.
+
+        A base_url whose provider nobody knows leads to a server that speaks OpenAI's protocol.
+        """
+        foreign = role.base_url is not None and role.provider not in self.models.names()
+        offer = self.models.offer(COMPATIBLE if foreign else role.provider, place)
         model: Model = build_spec(offer.spec, role, self.models.noun, offer.plugin, place)
         return model
 

@@ -47,7 +47,15 @@ except SystemExit:
 
 @pytest.mark.parametrize(
     "plugin",
-    ["nexa_checks", "nexa_eval", "nexa_reviewers", "nexa_tiny", "nexa_transformers", "nexa_trl"],
+    [
+        "nexa_checks",
+        "nexa_eval",
+        "nexa_openai",
+        "nexa_reviewers",
+        "nexa_tiny",
+        "nexa_transformers",
+        "nexa_trl",
+    ],
 )
 def test_a_plugin_is_weightless(plugin: str) -> None:
     """Importing a first-party plugin loads no heavy library: that is left to `build`."""
