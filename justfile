@@ -37,4 +37,4 @@ docs:
 
 # the versions this checkout was tested with, by hash
 lock:
-    uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --universal -o requirements.lock
+    uv export --all-extras --group dev --no-emit-project --no-annotate --no-header -q -o requirements.lock

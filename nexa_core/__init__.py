@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         suggest,
     )
     from nexa_core.events import (
+        CallsProgressed,
         Event,
         GateDecided,
         IterationStarted,
@@ -132,6 +133,7 @@ __all__ = [
     "BatchState",
     "BudgetError",
     "CallFailed",
+    "CallsProgressed",
     "Charge",
     "Check",
     "CheckError",

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 __all__ = [
+    "CallsProgressed",
     "Event",
     "GateDecided",
     "IterationStarted",
@@ -103,6 +104,24 @@ class ShardCommitted(Event):
     """Number of calls asked, replayed and reused."""
     cost_nano: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallsProgressed(Event):
+    """How the calls of remote models and the money stand; emitted at most twice a second."""
+
+    under_way: int
+    limit: int
+    """How many may be under way at once, over all endpoints."""
+    answered: int
+    """Since this process began, as are the failures."""
+    failures: Mapping[str, int]
+    """Tries that did not succeed, by class."""
+    settled_nano: int
+    """Of the whole run, as are the next two."""
+    reserved_nano: int
+    at_risk_nano: int
+    cap_nano: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from nexa_core.store.events import read_events
 from nexa_core.store.layout import Run, ShardFolder
 from nexa_core.store.lock import find_owner, stop_owner
 from nexa_core.store.manifest import read_manifest, total_entries
+from nexa_core.store.money import read_spent
 from nexa_core.store.runs import list_runs as find_runs
 from nexa_core.store.runs import open_run, remove_run
 from nexa_core.store.status import read_status
@@ -32,7 +33,7 @@ def read_run(run: str, workspace: Workspace) -> dict[str, Any]:
     units = [describe_unit(folder) for folder in (*found.iterations(), found.scale)]
     units = [unit for unit in units if unit["shards"]]
     dataset = _dataset_units(units)
-    status = read_status(found.path)
+    status, spent = read_status(found.path), read_spent(found, salvage=True)
     return {
         "run": found.id,
         "name": found.record.get("name"),
@@ -47,7 +48,8 @@ def read_run(run: str, workspace: Workspace) -> dict[str, Any]:
         "rows": _sum(unit["rows"] for unit in dataset),
         "reasons": dict(sorted(_sum(unit["reasons"] for unit in dataset).items(), key=order)),
         "calls": _sum(unit["calls"] for unit in units),
-        "cost_usd": sum(unit["cost_usd"] for unit in units),
+        "cost_usd": spent.settled.total() / 1e9,
+        "at_risk_usd": spent.at_risk.total() / 1e9,
         "rows_per_second": _rate(units),
         "units": units,
         "decisions": _decisions(records),

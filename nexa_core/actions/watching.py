@@ -79,6 +79,8 @@ class Progress:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     cost_nano: int = 0
+    live: Mapping[str, Any] = field(default_factory=dict)
+    """The last CallsProgressed: what is under way, what failed, how the money stands."""
     budget_usd: float | None = None
     decision: Mapping[str, Any] = field(default_factory=dict)
     """The last look of the gate."""
@@ -212,8 +214,12 @@ class Progress:
         self._sums[folder] = _add(_add(self._sums.get(folder, {}), undone), record["rows"])
         self._committed[unit] = record["rows"]
         self.calls = _add(self.calls, record["calls"])
-        self.cost_nano += record["cost_nano"]
+        if not self.live:
+            self.cost_nano += record["cost_nano"]
         self._mark()
+
+    def _on_calls_progressed(self, record: Mapping[str, Any]) -> None:
+        self.live, self.cost_nano = record, record["settled_nano"]
 
     def _on_gate_decided(self, record: Mapping[str, Any]) -> None:
         self.decision = record
@@ -250,6 +256,7 @@ _HANDLERS: dict[str, Callable[[Progress, Mapping[str, Any]], None]] = {
     "IterationStarted": Progress._on_iteration_started,
     "ShardProgressed": Progress._on_shard_progressed,
     "ShardCommitted": Progress._on_shard_committed,
+    "CallsProgressed": Progress._on_calls_progressed,
     "GateDecided": Progress._on_gate_decided,
     "ParametersChanged": Progress._on_parameters_changed,
     "TrainingProgressed": Progress._on_training_progressed,

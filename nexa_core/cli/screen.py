@@ -214,7 +214,18 @@ def _money(progress: Progress) -> list[RenderableType]:
         if progress.accepted and progress.cost_nano:
             each = show_usd(progress.cost_usd / progress.accepted)
             parts.append((f"   {each} per accepted row", "dim"))
-    return [look.line(*parts)]
+    return [look.line(*parts), *_calls_live(progress)]
+
+
+def _calls_live(progress: Progress) -> list[RenderableType]:
+    """What is under way, of how many there may be, and what had to be tried again."""
+    if not (live := progress.live) or progress.status != "running":
+        return []
+    failed = [f"{show_count(n)} {name.replace('_', ' ')}" for name, n in live["failures"].items()]
+    again = f"   tried again: {', '.join(failed)}" if failed else ""
+    counts = f" under way {show_count(live['under_way'])} of {show_count(live['limit'])}"
+    risk = f"   {show_usd(live['at_risk_nano'] / 1e9)} at risk" if live["at_risk_nano"] else ""
+    return [look.say(f"{counts}{again}{risk}", "dim")]
 
 
 def _gate(progress: Progress, room: int) -> list[RenderableType]:

@@ -86,6 +86,10 @@ def _facts(outcome: Mapping[str, Any]) -> list[tuple[object, object]]:
     if cost:
         each = f" · {show_usd(cost / accepted)} per accepted row" if accepted else ""
         facts.append(("cost", f"{show_usd(cost)}{each}"))
+    if risk := outcome.get("at_risk_usd"):
+        facts.append(("at risk", f"{show_usd(risk)}: replies were lost that may have been billed"))
+    if unpriced := outcome.get("unpriced"):
+        facts.append(("not counted", f"{', '.join(unpriced)}: the price is unknown"))
     if training := outcome.get("training"):
         facts.append(("training", _training(training)))
     if evaluation := outcome.get("evaluation"):

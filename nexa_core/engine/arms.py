@@ -19,6 +19,7 @@ from nexa_core.protocols import Model, Scorer
 from nexa_core.records import Completion, Request, Row, content_hash
 from nexa_core.store import journal as journals
 from nexa_core.store.files import sync_folder
+from nexa_core.store.money import NOTE, journal_money, write_note
 
 __all__ = ["Arm", "Predictions", "run_arm"]
 
@@ -121,6 +122,9 @@ async def run_arm(
         journal.close()
     _refuse_failures(arm, rows, fail_over)
     table = pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata({IDENTITY: identity})
+    spent = journal_money(found_before)
+    spent.add(calls.spent)
+    write_note(folder / f"{unit}{NOTE}", spent)
     _write(folder / f"calls-{arm.name}.parquet", calls.table())
     _write(path, table)
     journal.remove()

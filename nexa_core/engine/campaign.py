@@ -21,6 +21,7 @@ from nexa_core.engine.unit import Unit
 from nexa_core.errors import BudgetError, NexaError
 from nexa_core.events import PhaseFinished, PhaseStarted, RunFinished
 from nexa_core.records import Decision, State
+from nexa_core.store.money import Spent
 
 PHASES = ("pilot", "scale", "package", "train", "evaluate")
 
@@ -40,6 +41,9 @@ class Outcome:
     phases: dict[str, float] = field(default_factory=dict)
     wall_s: float = 0.0
     signal: int | None = None
+    spent: Spent = field(default_factory=Spent)
+    unpriced: tuple[str, ...] = ()
+    """References of models whose tokens cost nobody knows what; what they cost is not in `spent`."""
 
     @property
     def exit_code(self) -> int:
@@ -55,8 +59,10 @@ class Outcome:
             key: sum(e.calls.get(key, 0) for e in entries)
             for key in ("asked", "replayed", "reused")
         }
-        cost = sum(sum(entry.cost_nano.values()) for entry in entries)
-        at_risk = sum(sum(entry.at_risk_nano.values()) for entry in entries)
+        cost, accepted = (
+            self.spent.settled.total(),
+            sum(u.count(State.ACCEPTED) for u in self.units),
+        )
         rows = {str(state): sum(u.count(state) for u in self.units) for state in State}
         return {
             "run": self.run,
@@ -66,7 +72,12 @@ class Outcome:
             "rows": rows,
             "calls": calls,
             "cost_usd": cost / NANO,
-            "at_risk_usd": at_risk / NANO,
+            "at_risk_usd": self.spent.at_risk.total() / NANO,
+            "cost_usd_by_role": {
+                role: nano / NANO for role, nano in sorted(self.spent.settled.items()) if nano
+            },
+            "usd_per_accepted_row": cost / NANO / accepted if accepted else None,
+            "unpriced": list(self.unpriced),
             **self.results,
             "phases": {name: round(seconds, 2) for name, seconds in self.phases.items()},
             "wall_s": round(self.wall_s, 2),
@@ -107,6 +118,9 @@ async def run_campaign(context: Context, phases: Sequence[str] = PHASES) -> Outc
         context.announcer.announce(RunFinished("failed", error.exit_code, str(error)))
         raise
     outcome.wall_s = time.perf_counter() - started
+    budget = context.dispatch.budget
+    outcome.spent = Spent(budget.settled, budget.at_risk)
+    outcome.unpriced = context.plan.unpriced
     context.announcer.announce(RunFinished(outcome.status, outcome.exit_code, outcome.reason))
     return outcome
 

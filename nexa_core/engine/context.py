@@ -66,7 +66,7 @@ class Context:
             read_spent(self.run, self.salvage),
             lambda notice: self.announcer.announce(WarningRaised(notice)),
         )
-        return Dispatch(budget, self.stop.check)
+        return Dispatch(budget, self.stop.check, self.announcer.announce)
 
     @property
     def seed(self) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self
@@ -18,6 +19,7 @@ from nexa_core.engine.admission import LONGEST_PAUSE_SECONDS, Admission
 from nexa_core.engine.budget import Budget, Reservation
 from nexa_core.engine.machine import MachineTime
 from nexa_core.errors import CallFailed, Charge, Failure, ModelError, NexaError
+from nexa_core.events import CallsProgressed
 from nexa_core.pipeline import Role
 from nexa_core.prices import Rates
 from nexa_core.protocols import Model, RemoteModel
@@ -30,6 +32,7 @@ PATIENCE_SECONDS = 120.0
 """How long an endpoint may give nothing but failures before the run ends."""
 DEFAULT_CONCURRENCY = 256
 HEARTBEAT_SECONDS = 0.1
+PROGRESS_SECONDS = 0.5
 
 Ask = Callable[[Model, Request], Awaitable[Any]]
 
@@ -52,17 +55,11 @@ class Line:
     role: Role
     rates: Rates | None = None
 
-    @property
-    def most_tokens(self) -> int:
-        """The most tokens one completion may have."""
-        return self.role.sampling.max_tokens or 0
-
     def bound(self, request: Request) -> int:
         """The most one try may cost, in nano-dollars."""
         if self.rates is None or not isinstance(self.model, RemoteModel):
             return 0
-        completion = request.sampling.get("max_tokens", self.most_tokens) or 1
-        return self.rates.bound(self.model.bound_tokens(request), completion)
+        return self.rates.bound(self.model.bound_tokens(request), most_tokens(request))
 
     def price(self, usage: Usage) -> int:
         """What a reply cost, in nano-dollars: as billed where it says so."""
@@ -103,13 +100,21 @@ class Answer:
 class Dispatch:
     """Sends the calls of a run; one for the whole run, so that limits and money are shared.
 
-    `check_stop` raises when nothing new may go out; it is asked before every try.
+    `check_stop` raises when nothing new may go out; it is asked before every try. `on_progress` is
+    told twice a second how calls and money stand.
     """
 
     def __init__(
-        self, budget: Budget | None = None, check_stop: Callable[[], None] = lambda: None
+        self,
+        budget: Budget | None = None,
+        check_stop: Callable[[], None] = lambda: None,
+        on_progress: Callable[[CallsProgressed], None] = lambda event: None,
     ) -> None:
         self.budget = budget or Budget()
+        self.answered = 0
+        self.failures: Counter[str] = Counter()
+        self._on_progress = on_progress
+        self._told: CallsProgressed | None = None
         self.admissions: dict[tuple[str, str], Admission] = {}
         self._check_stop = check_stop
         self._fatal: NexaError | None = None
@@ -123,6 +128,7 @@ class Dispatch:
     async def __aexit__(self, *_: object) -> None:
         if self._heart is not None:
             self._heart.cancel()
+        self._tell()
 
     def check(self) -> None:
         """Raise where nothing new may go out: a stop was asked for, or one call ended the run."""
@@ -252,9 +258,11 @@ class Dispatch:
                     model=line.model.name,
                 )
             used, quota = _tokens(reply.usage), reply.quota
+            self.answered += 1
         else:
             cost, risk = _charge(failed, line, held.nano)
             answer.failures.append(_class_of(failed))
+            self.failures[_class_of(failed)] += 1
             answer.error = failed
             if journal is not None:
                 journal.fail(
@@ -303,13 +311,35 @@ class Dispatch:
             self._naps.discard(nap)
 
     async def _beat(self) -> None:
-        """Wake whoever waits when a stop is asked for."""
+        """Wake whoever waits when a stop is asked for, and say how it goes."""
+        told_at = 0.0
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
+            if time.monotonic() - told_at >= PROGRESS_SECONDS:
+                told_at = time.monotonic()
+                self._tell()
             try:
                 self.check()
             except Exception as stopped:
                 self._release_waiting(stopped)
+
+    def _tell(self) -> None:
+        gates, money = self.admissions.values(), self.budget
+        if not gates and not money.committed:
+            return
+        event = CallsProgressed(
+            sum(gate.under_way for gate in gates),
+            sum(int(gate.limit) for gate in gates),
+            self.answered,
+            dict(self.failures),
+            money.settled.total(),
+            money.reserved,
+            money.at_risk.total(),
+            money.cap_nano,
+        )
+        if event != self._told:
+            self._told = event
+            self._on_progress(event)
 
     def _end(self, error: NexaError) -> None:
         self._fatal = self._fatal or error
@@ -360,5 +390,9 @@ def _expected_tokens(line: Line, request: Request) -> float:
         return 0
     prompt = request.prompt
     text = prompt if isinstance(prompt, str) else "\n".join(m.content for m in prompt)
-    most: Sequence[int] = (request.sampling.get("max_tokens") or line.most_tokens or 0,)
-    return line.model.count_tokens(text) + sum(most)
+    return line.model.count_tokens(text) + most_tokens(request)
+
+
+def most_tokens(request: Request) -> int:
+    """The most tokens the completion may have; a choice between options is one token."""
+    return int(request.sampling.get("max_tokens") or 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from nexa_core.engine.budget import NANO, Budget, Reservation
@@ -18,11 +18,18 @@ class MachineTime:
     """One piece of work on a machine; `usd_per_hour` None or 0 costs nothing and reserves nothing.
 
     `begin`, `tick` at least once a block, `end`. A block that the budget cannot hold raises
-    BudgetError before it begins; the blocks before it are settled by `end`.
+    BudgetError before it begins; the blocks before it are settled by `end`. `note` is told what is
+    settled and what would be at risk if the process died now, in nano-dollars.
     """
 
-    def __init__(self, budget: Budget, role: str, usd_per_hour: float | None) -> None:
-        self._budget, self._role = budget, role
+    def __init__(
+        self,
+        budget: Budget,
+        role: str,
+        usd_per_hour: float | None,
+        note: Callable[[int, int], None] = lambda settled, at_risk: None,
+    ) -> None:
+        self._budget, self._role, self._note = budget, role, note
         self._nano_per_second = round((usd_per_hour or 0.0) * NANO / 3600)
         self._held: list[Reservation] = []
         self._began = 0.0
@@ -53,6 +60,8 @@ class MachineTime:
                 left -= paid
                 # What a stalled clock let run over is owed too, and is counted with the last block.
                 held.settle(paid + (left if held is self._held[-1] else 0))
+        if self._held:
+            self._note(self.cost_nano, 0)
         self._held = []
         return self.cost_nano
 
@@ -91,3 +100,4 @@ class MachineTime:
         if self._nano_per_second:
             nano = round(BLOCK_SECONDS * self._nano_per_second)
             self._held.append(self._budget.reserve_now(self._role, nano))
+            self._note(0, sum(held.nano for held in self._held))

@@ -22,7 +22,7 @@ from nexa_core.errors import GateFileError, Place, PreflightError
 from nexa_core.gates import Gate
 from nexa_core.pipeline import CheckStep, CheckUse, CriticStep, GenerateStep, Pipeline, Role
 from nexa_core.plugins import Plugins
-from nexa_core.prices import rates_of
+from nexa_core.prices import is_local, rates_of
 from nexa_core.prompts import Prompt
 from nexa_core.protocols import Model, RemoteModel, SetCheck
 from nexa_core.specs import CheckSpec
@@ -116,6 +116,16 @@ class Plan:
     def score_ids(self) -> tuple[str, ...]:
         """Every score the pipeline declares, in its order."""
         return self.pipeline.score_ids
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """References of the models that steps ask and whose tokens cost nobody knows what."""
+        used = (s.model for s in self.pipeline.steps if not isinstance(s, CheckStep))
+        lines = (line for name in used for line in self.lines(name))
+        unknown = (
+            line.role.model for line in lines if line.rates is None and not is_local(line.role)
+        )
+        return tuple(dict.fromkeys(unknown))
 
     @property
     def asks_models(self) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+from nexa_core.engine.budget import NANO, in_dollars
+from nexa_core.engine.dispatch import Line
 from nexa_core.engine.evaluation import check_evaluation
 from nexa_core.engine.items import bind_items
 from nexa_core.engine.packaging import check_packaging
@@ -12,7 +15,8 @@ from nexa_core.engine.plan import Plan
 from nexa_core.engine.training import check_training
 from nexa_core.errors import PreflightError
 from nexa_core.gates import never_passes
-from nexa_core.pipeline import GenerateStep
+from nexa_core.pipeline import GenerateStep, Role
+from nexa_core.prices import is_local, warn_of_age
 
 LEAST_FREE_BYTES = 200_000_000
 
@@ -26,10 +30,11 @@ def check_plan(plan: Plan, artifacts: Path) -> list[str]:
     _check_prompts(plan)
     _check_pilot(plan)
     _check_models(plan)
+    warnings = _check_money(plan)
     _check_disk(artifacts)
     # Built here so that a wrong option or a missing column is found before the first call.
     _ = plan.metrics, plan.set_checks
-    return list(plan.pipeline.warnings)
+    return [*plan.pipeline.warnings, *warnings]
 
 
 def _check_later_phases(plan: Plan) -> None:
@@ -80,6 +85,50 @@ def _check_models(plan: Plan) -> None:
                 "Change the step's sampling, or use another model.",
                 plan.pipeline.place(f"{step.id}.sampling") or plan.pipeline.place(step.id),
             )
+
+
+def _check_money(plan: Plan) -> list[str]:
+    """Under a budget every paid role has a price and a bound, and one call fits; stale prices warn."""
+    paid: dict[str, Role] = {}
+    for step in plan.pipeline.steps:
+        if not hasattr(step, "model"):
+            continue
+        for line in plan.lines(step.model):
+            if not is_local(line.role):
+                paid[line.role.model] = line.role
+                if plan.pipeline.budget is not None:
+                    _require_bound(plan, step, line)
+    return warn_of_age(paid)
+
+
+def _require_bound(plan: Plan, step: Any, line: Line) -> None:
+    budget = plan.pipeline.budget
+    assert budget is not None
+    place = plan.pipeline.place(f"models.{step.model}")
+    if line.rates is None:
+        raise PreflightError(
+            f"What '{line.role.model}' costs is unknown, so no budget can be kept.",
+            "Give the role a price in dollars per million tokens: price: {input: …, output: …}.",
+            place,
+        )
+    sampling = plan.pipeline.effective_sampling(step) if isinstance(step, GenerateStep) else {}
+    most = sampling.get("max_tokens")
+    if isinstance(step, GenerateStep) and most is None:
+        raise PreflightError(
+            f"The step '{step.id}' sets no max_tokens, so one call of '{line.role.model}' could "
+            "cost anything and no budget can be kept.",
+            "Set sampling.max_tokens on the role or the step.",
+            plan.pipeline.place(step.id),
+        )
+    least = line.rates.bound(1, most or 1)
+    open_nano = round(budget.usd * NANO * (budget.pilot_share or 1.0))
+    if least > open_nano:
+        raise PreflightError(
+            f"One call of '{line.role.model}' in step '{step.id}' may cost {in_dollars(least)}, "
+            f"and the pilot may spend {in_dollars(open_nano)} in all.",
+            "Raise budget.usd or budget.pilot_share, or lower max_tokens.",
+            plan.pipeline.place("budget"),
+        )
 
 
 def _check_disk(artifacts: Path) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from nexa_core.engine.budget import Budget
 from nexa_core.engine.context import Context, RunInterrupted
+from nexa_core.engine.machine import MachineTime
 from nexa_core.engine.packaging import read_manifest
 from nexa_core.engine.plan import Plan
 from nexa_core.errors import (
+    BudgetError,
     NexaError,
     Place,
     PreflightError,
@@ -26,11 +30,14 @@ from nexa_core.events import Event, TrainingProgressed
 from nexa_core.plugins import Plugins
 from nexa_core.records import Training, content_hash
 from nexa_core.store.files import encode_line, replace_file
+from nexa_core.store.money import NOTE, Spent, read_note, write_note
 
 __all__ = ["Order", "check_training", "read_training", "train_dataset", "train_run"]
 
 MANIFEST = "manifest.json"
 BEGUN = "begun.json"
+ROLE = "training"
+"""The line of the bill that training's machine time is written on."""
 OnEvent = Callable[[Event], None]
 
 
@@ -61,9 +68,20 @@ def train_run(context: Context) -> dict[str, Any]:
         context.seed,
         context.plan.pipeline.place("train"),
     )
+    path = order.out / f"{ROLE}{NOTE}"
+    before = read_note(path)
+
+    def note(settled: int, at_risk: int) -> None:
+        now = Spent(Counter({ROLE: settled}), Counter({ROLE: at_risk}))
+        now.add(before)
+        write_note(path, now)
+
+    machine = MachineTime(context.dispatch.budget, ROLE, settings.usd_per_hour, note)
     manifest = train_dataset(
-        order, context.plan.plugins, context.announcer.announce, context.stop.check
+        order, context.plan.plugins, context.announcer.announce, context.stop.check, machine
     )
+    if before.total and not path.exists():  # another training took the folder
+        note(0, 0)
     return {"training": summarise(manifest, order.out)}
 
 
@@ -72,11 +90,13 @@ def train_dataset(
     plugins: Plugins,
     on_event: OnEvent = lambda event: None,
     check_stop: Callable[[], None] = lambda: None,
+    machine: MachineTime | None = None,
 ) -> dict[str, Any]:
     """Train, and return the manifest; a training that ended with the same order is not done again.
 
     One that was killed with the same order goes on; any other that lies in `out` is replaced.
-    `check_stop` is asked at least every few seconds and ends the training by raising.
+    `check_stop` is asked at least every few seconds and ends the training by raising; so does
+    `machine`, whose time the training takes, when the budget holds no further minute.
 
     Raises:
         UsageError: The folder holds no packaged dataset.
@@ -97,7 +117,9 @@ def train_dataset(
     if found is not None and found["identity"] == identity:
         return found
     resumes = _begin(order.out, identity)
-    relay = _Relay(on_event, check_stop)
+    machine = machine or MachineTime(Budget(), ROLE, None)
+    relay = _Relay(on_event, check_stop, machine)
+    machine.begin()
     try:
         with boundary(TrainerError, f"The training method '{order.method}'"):
             training = trainer.train(order.dataset, order.out, relay.tell, resumes)
@@ -105,6 +127,8 @@ def train_dataset(
         if relay.stopped is not None:
             raise relay.stopped from None
         raise
+    finally:
+        machine.end()
     return _finish(order, dataset, identity, training)
 
 
@@ -152,15 +176,18 @@ def summarise(manifest: Mapping[str, Any], out: Path) -> dict[str, Any]:
 class _Relay:
     """Hands a trainer's events on, and stops it by raising out of its own call."""
 
-    def __init__(self, on_event: OnEvent, check_stop: Callable[[], None]) -> None:
-        self._on_event, self._check_stop = on_event, check_stop
-        self.stopped: RunInterrupted | None = None
+    def __init__(
+        self, on_event: OnEvent, check_stop: Callable[[], None], machine: MachineTime
+    ) -> None:
+        self._on_event, self._check_stop, self._machine = on_event, check_stop, machine
+        self.stopped: RunInterrupted | BudgetError | None = None
 
     def tell(self, event: Event) -> None:
         """Hand on an event; one without metrics only says that the work goes on."""
         try:
             self._check_stop()
-        except RunInterrupted as stopped:
+            self._machine.tick()
+        except (RunInterrupted, BudgetError) as stopped:
             self.stopped = stopped
             raise
         if not isinstance(event, TrainingProgressed) or event.metrics:

@@ -187,10 +187,14 @@ class Package(Settings):
 
 
 class Train(Settings):
-    """Which trainer on which student; every other key goes to the trainer's own options."""
+    """Which trainer on which student; every other key goes to the trainer's own options.
+
+    `usd_per_hour` is what the machine costs that trains.
+    """
 
     method: str
     model: str
+    usd_per_hour: Annotated[Number, Field(ge=0)] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -198,12 +202,16 @@ class Train(Settings):
     def _gather_options(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        own = {key: value[key] for key in value if key in ("method", "model")}
+        names = ("method", "model", "usd_per_hour")
+        own = {key: value[key] for key in value if key in names}
         return {**own, "options": {key: value[key] for key in value if key not in own}}
 
     @model_serializer
     def _spread_options(self) -> dict[str, Any]:
-        return {"method": self.method, "model": self.model, **self.options}
+        own: dict[str, Any] = {"method": self.method, "model": self.model}
+        if self.usd_per_hour is not None:
+            own["usd_per_hour"] = self.usd_per_hour
+        return {**own, **self.options}
 
     @field_validator("model")
     @classmethod

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from nexa_core.errors import NexaError
 from nexa_core.report.figures import read_time, show_seconds
 from nexa_core.report.folder import Facts
 from nexa_core.report.plots import draw_part
+from nexa_core.store.money import read_spent
 
 __all__ = ["Cost", "Phase", "Times", "count_cost", "measure_times"]
 
@@ -118,25 +119,8 @@ def _draw(name: str, seconds: float, longest: float) -> Markup:
 
 def count_cost(facts: Facts) -> Cost:
     """What every call of the run cost, reviewers and evaluation with it."""
-    by_role = dict(facts.all_totals.cost_nano)
-    reviewers = sum(review.cost_nano for review in facts.reviews)
-    if reviewers:
-        by_role["reviewers"] = by_role.get("reviewers", 0) + reviewers
-    evaluation = sum(
-        _sum_cost(path) for path in sorted(facts.run.evaluation.glob("calls-*.parquet"))
-    )
-    if evaluation:
-        by_role["evaluation"] = by_role.get("evaluation", 0) + evaluation
-    return Cost(sum(by_role.values()), by_role)
-
-
-def _sum_cost(path: Path) -> int:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
     try:
-        column = pq.ParquetFile(path).read(["cost_nano"])["cost_nano"]
-    except (pa.ArrowException, OSError, KeyError):
-        return 0
-    return int(pc.sum(column).as_py() or 0)
+        by_role = dict(+read_spent(facts.run, salvage=True).settled)
+    except NexaError:  # a damaged part is said elsewhere; what is readable is counted
+        by_role = dict(facts.all_totals.cost_nano)
+    return Cost(sum(by_role.values()), by_role)

@@ -7,7 +7,6 @@ again: what it did not make durable moves to a new segment, and the journal stop
 
 from __future__ import annotations
 
-import asyncio
 import re
 import threading
 from collections import deque
@@ -135,6 +134,8 @@ class Journal:
 
     async def synced(self) -> None:
         """`sync` for an event loop, without blocking it."""
+        import asyncio  # readers of journals have no use for it
+
         await asyncio.wrap_future(self._barrier())
 
     def close(self) -> None:

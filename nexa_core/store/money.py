@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
+from nexa_core.store.files import encode_line, replace_file
 from nexa_core.store.journal import JournalContents, read_journal
 from nexa_core.store.layout import Run, ShardFolder
 from nexa_core.store.manifest import read_forfeits, read_manifest
 from nexa_core.store.segments import list_units
 
-__all__ = ["Spent", "journal_money", "read_spent"]
+__all__ = ["NOTE", "Spent", "journal_money", "read_note", "read_spent", "write_note"]
+
+NOTE = ".spent"
+"""The ending of a note's name; what stands before it is the unit's."""
 
 
 @dataclass
@@ -48,15 +51,33 @@ def journal_money(contents: JournalContents) -> Spent:
     return spent
 
 
+def read_note(path: Path) -> Spent:
+    """What a note says; nothing where there is none."""
+    if not path.exists():
+        return Spent()
+    value = json.loads(path.read_bytes())
+    return Spent(Counter(value["settled"]), Counter(value["at_risk"]))
+
+
+def write_note(path: Path, spent: Spent) -> None:
+    """Note durably what was spent on work that no manifest counts: training, evaluation arms."""
+    value = {"settled": dict(+spent.settled), "at_risk": dict(+spent.at_risk)}
+    replace_file(path, encode_line(value))
+
+
 def read_spent(run: Run, salvage: bool = False) -> Spent:
-    """What a whole run has spent: committed shards, shards under way, evaluation arms."""
+    """What a whole run has spent: committed shards, shards under way, evaluation arms, training."""
     spent = Spent()
     for folder in run.shard_folders():
         spent.add(_folder_money(folder, salvage))
-    for calls in sorted(run.evaluation.glob("calls-*.parquet")):
-        spent.add(_file_money(calls))
+    notes = {path.stem: path for path in run.evaluation.glob(f"*{NOTE}")}
+    for note in notes.values():
+        spent.add(read_note(note))
     for unit in list_units(run.evaluation):
-        spent.add(journal_money(read_journal(run.evaluation, unit, salvage)))
+        if unit not in notes:  # the note of a finished arm has its journal's money
+            spent.add(journal_money(read_journal(run.evaluation, unit, salvage)))
+    for note in sorted(run.path.glob(f"training/*/training{NOTE}")):
+        spent.add(read_note(note))
     return spent
 
 
@@ -70,14 +91,4 @@ def _folder_money(folder: ShardFolder, salvage: bool) -> Spent:
     for unit in list_units(folder.shards):
         if unit not in committed:
             spent.add(journal_money(read_journal(folder.shards, unit, salvage)))
-    return spent
-
-
-def _file_money(path: Path) -> Spent:
-    spent = Spent()
-    wanted = ["role", "cost_nano", "at_risk_nano"]
-    names = [name for name in pq.read_schema(path).names if name in wanted]
-    for row in pq.read_table(path, columns=names).to_pylist():
-        spent.settled[row["role"]] += row.get("cost_nano") or 0
-        spent.at_risk[row["role"]] += row.get("at_risk_nano") or 0
     return spent
