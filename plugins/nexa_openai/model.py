@@ -16,7 +16,13 @@ from nexa_openai.coding import decode, encode
 from nexa_openai.connection import Connection
 from nexa_openai.keys import find_key_name, read_key
 from nexa_openai.providers import COMPATIBLE, PROVIDERS, Provider, find_faults
-from nexa_openai.replies import read_completion, read_quota, read_server, refuse_server
+from nexa_openai.replies import (
+    read_completion,
+    read_quota,
+    read_server,
+    refuse_server,
+    trim,
+)
 
 if TYPE_CHECKING:
     from nexa_core import Role
@@ -69,7 +75,7 @@ class EndpointModel:
         reply = decode(body)
         self._check_server(reply)
         usage = None if "usage" in reply else self._bound_usage(request, body)
-        return read_completion(reply, read_quota(headers), usage)
+        return trim(read_completion(reply, read_quota(headers), usage), request.stop)
 
     async def choose(self, request: Request, options: Sequence[str]) -> Choice:
         """The log-probabilities of single-token options after a prompt; see `read_choice`.
@@ -167,7 +173,8 @@ class EndpointModel:
             raise refuse_server(reply, self._role.must_be or "")
 
     def _bound_usage(self, request: Request, body: bytes) -> Usage:
-        return Usage(self.bound_tokens(request), len(body))
+        most = request.sampling.get("max_tokens") or len(body)
+        return Usage(self.bound_tokens(request), min(most, len(body)))
 
 
 def find_provider(role: Role) -> tuple[str, Provider, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nexa_core import CallFailed, Charge, Completion, Failure, FinishReason, Quota, Usage
@@ -62,6 +63,15 @@ def read_completion(
     )
 
 
+def trim(completion: Completion, stop: Sequence[str]) -> Completion:
+    """The completion up to its first stop sequence, for servers that send that along."""
+    text = completion.text
+    ends = [end for one in stop if one and (end := text.find(one)) >= 0]
+    if not ends:
+        return completion
+    return replace(completion, text=text[: min(ends)], raw_text=text)
+
+
 def find_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """The first choice of a reply.
 
@@ -91,6 +101,7 @@ def read_usage(body: Mapping[str, Any], unstated: Usage | None = None) -> Usage:
         _count(cached),
         _count(answer.get("reasoning_tokens")) if answer else 0,
         _read_cost(usage) if "cost" in usage else None,
+        _count(prompt.get("cache_write_tokens")) if prompt else 0,
     )
 
 

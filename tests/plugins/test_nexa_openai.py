@@ -137,11 +137,20 @@ async def test_completions_are_asked_by_their_own_form(loopback: Any, model_of: 
     assert loopback.bodies[0] == {"model": "m", "prompt": "The", "top_k": 4, "seed": 0}
 
 
+async def test_text_ends_before_its_stop(loopback: Any, model_of: Callable) -> None:
+    """Also where a server, as `transformers serve`, sends the stop sequence along."""
+    loopback.answers[CHAT] = reply(message={"content": "newton.\n\nInput:"})
+    done = await model_of().complete(Request("id", "force?", {}, ("\nInput:", "\n\n")))
+    assert (done.text, done.raw_text) == ("newton.", "newton.\n\nInput:")
+
+
 async def test_a_reply_without_usage_counts_as_the_most(loopback: Any, model_of: Callable) -> None:
     """Money that a reply does not state is never taken for none."""
     loopback.answers[CHAT] = {"choices": reply()["choices"]}
     usage = (await model_of().complete(Request("id", "hello"))).usage
     assert usage.prompt_tokens >= 5 and usage.completion_tokens >= len("It warms.")
+    usage = (await model_of().complete(Request("id", "hello", {"max_tokens": 4}))).usage
+    assert usage.completion_tokens == 4
 
 
 @pytest.mark.parametrize(
