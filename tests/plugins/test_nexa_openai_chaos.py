@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from nexa_core import BatchModel, CallFailed, Charge, Completion, ModelError, Request, Role
@@ -18,15 +20,17 @@ async def test_a_fault_is_a_failed_try_that_may_have_cost(fault: str) -> None:
     settings = Settings(faults=Faults.only(fault), slow_seconds=0.05)
     with serve_in_thread(settings) as server:
         model = build_model(Role(model="openai/m", base_url=server.url, timeout=0.2))
-        try:
-            done = await model.complete(Request("id", "hello"))
-            assert fault in ANSWERED and len(done.text) > 100
-        except CallFailed as failed:
-            assert failed.failure.may_pass and fault not in ANSWERED
-            assert (failed.charge is Charge.NONE) == (fault in UNBILLED)
-        except ModelError:
-            assert fault == "redirect"
+        (result,) = await asyncio.gather(
+            model.complete(Request("id", "hello")), return_exceptions=True
+        )
         await model.aclose()
+    if fault in ANSWERED:
+        assert isinstance(result, Completion) and len(result.text) > 100
+    elif fault == "redirect":
+        assert isinstance(result, ModelError)
+    else:
+        assert isinstance(result, CallFailed) and result.failure.may_pass
+        assert (result.charge is Charge.NONE) == (fault in UNBILLED)
 
 
 async def test_a_batch_comes_back_in_any_order() -> None:
@@ -40,12 +44,11 @@ async def test_a_batch_comes_back_in_any_order() -> None:
         found = await model.find_batch("nonce")
         assert found is not None and found.id == made.id
         results = await model.fetch_batch(made.id)
-        alone = {one.id: await model.complete(one) for one in requests}
         await model.aclose()
     kinds = [type(results.get(request.id)) for request in requests]
     assert {Completion, CallFailed, type(None)} == set(kinds)
-    answered = {key: one.text for key, one in results.items() if isinstance(one, Completion)}
-    assert answered == {key: alone[key].text for key in answered}
+    texts = [one.text for one in results.values() if isinstance(one, Completion)]
+    assert len(set(texts)) == len(texts) > 20
 
 
 @pytest.mark.parametrize("api", ["chat", "completions"])
