@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -41,7 +43,19 @@ Row = Mapping[str, Any]
 
 def canonical_json(value: object) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # keys that are no text, integers over 64 bits, lone surrogates
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def encode_json(value: object) -> bytes:
+    """JSON as bytes, quickly; lone surrogates of model text are kept as they came."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        return text.encode("utf-8", "surrogatepass")
 
 
 def mend_text(text: str) -> str:
@@ -185,12 +199,14 @@ class Choice:
 
 def _stored(reply: Completion | Choice) -> dict[str, Any]:
     """The fields that have a value; faster than `asdict`, which copies the raw reply."""
-    parts = {
+    parts: dict[str, Any] = {
         name: value
         for name in reply.__slots__
         if name not in ("quota", "usage") and (value := getattr(reply, name)) is not None
     }
-    return {**parts, "usage": asdict(reply.usage)}
+    usage = reply.usage
+    parts["usage"] = {name: getattr(usage, name) for name in usage.__slots__}
+    return parts
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import pyarrow as pa
 from nexa_core.engine.dispatch import Answer, Caller, CallJournal, Dispatch
 from nexa_core.errors import NexaError
 from nexa_core.protocols import Model
-from nexa_core.records import Choice, Completion, Request, canonical_json, mend_text
+from nexa_core.records import Choice, Completion, Request, canonical_json, encode_json, mend_text
 from nexa_core.store.money import Spent
 
 CALL_SCHEMA = pa.schema(
@@ -221,14 +221,14 @@ class Calls:
         if isinstance(reply, Exception):
             answer.error = reply
         else:
-            answer.reply = reply
+            answer.reply, answer.encoded = reply, encode_json(reply.as_json())
         if self.journal is None:
             return
         if answer.error is not None:
             fields: dict[str, Any] = {"error": describe(answer.error)}
             self.journal.fail(request.id, role=caller.role, cost_nano=answer.cost_nano, **fields)
         else:
-            fields = {"reply": reply.as_json()}
+            fields = {"reply": answer.encoded}
             self.journal.reply(request.id, role=caller.role, cost_nano=answer.cost_nano, **fields)
 
     def _settle(
@@ -243,7 +243,10 @@ class Calls:
             origin = "replayed" if request.id in self.known else "reused"
             frame = (self.known if origin == "replayed" else self.reused)[request.id]
             answer = Answer(frame.get("model", caller.model.name), _UNKNOWN_TIME)
-            answer.reply = kind.from_json(frame["reply"])
+            answer.reply, answer.encoded = (
+                kind.from_json(frame["reply"]),
+                encode_json(frame["reply"]),
+            )
             if origin == "replayed":
                 answer.cost_nano = frame.get("cost_nano", 0)
         else:
@@ -276,7 +279,7 @@ class Calls:
                 "model": answer.model,
                 "served_by": reply.served_by if reply is not None else None,
                 "request": _request_json(request),
-                "reply": mend_text(canonical_json(reply.as_json())) if reply is not None else None,
+                "reply": answer.encoded.decode("utf-8", "replace") if answer.encoded else None,
                 "error": error and mend_text(error),
                 "finish_reason": getattr(reply, "finish_reason", None),
                 "prompt_tokens": usage.prompt_tokens if usage else None,

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Protocol, Self
 
 from nexa_core.engine.admission import LONGEST_PAUSE_SECONDS, Admission
@@ -23,7 +24,7 @@ from nexa_core.events import CallsProgressed
 from nexa_core.pipeline import Role
 from nexa_core.prices import Rates
 from nexa_core.protocols import Model, RemoteModel
-from nexa_core.records import Request, Usage
+from nexa_core.records import Request, Usage, encode_json
 
 MOST_TRIES = 6
 """Tries of one call, not counting those refused with 429: these are admission's to space out."""
@@ -47,7 +48,7 @@ class CallJournal(Protocol):
     def fail(self, call_id: str, **fields: Any) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Line:
     """A model as a role uses it. `rates` is None where tokens cost nothing or nobody knows what."""
 
@@ -55,11 +56,21 @@ class Line:
     role: Role
     rates: Rates | None = None
 
+    @cached_property
+    def remote(self) -> RemoteModel | None:
+        """The model where it stands behind an endpoint."""
+        return self.model if isinstance(self.model, RemoteModel) else None
+
+    @cached_property
+    def address(self) -> tuple[str, str]:
+        """What limits are kept for: endpoint and model."""
+        return self.remote.endpoint if self.remote else "", self.model.name
+
     def bound(self, request: Request) -> int:
         """The most one try may cost, in nano-dollars."""
-        if self.rates is None or not isinstance(self.model, RemoteModel):
+        if self.rates is None or self.remote is None:
             return 0
-        return self.rates.bound(self.model.bound_tokens(request), most_tokens(request))
+        return self.rates.bound(self.remote.bound_tokens(request), most_tokens(request))
 
     def price(self, usage: Usage) -> int:
         """What a reply cost, in nano-dollars: as billed where it says so."""
@@ -89,6 +100,8 @@ class Answer:
     model: str
     started_at: datetime
     reply: Any = None
+    encoded: bytes = b""
+    """The reply as JSON."""
     error: Exception | None = None
     seconds: float = 0.0
     tries: int = 1
@@ -188,16 +201,15 @@ class Dispatch:
         return caller.lines[0]
 
     def _admission(self, line: Line) -> Admission:
-        model = line.model
-        key = (model.endpoint if isinstance(model, RemoteModel) else "", model.name)
-        if key not in self.admissions:
-            self.admissions[key] = Admission(
+        found = self.admissions.get(line.address)
+        if found is None:
+            found = self.admissions[line.address] = Admission(
                 line.role.concurrency or DEFAULT_CONCURRENCY,
-                self_hosted=isinstance(model, RemoteModel) and model.self_hosted,
+                self_hosted=line.remote is not None and line.remote.self_hosted,
                 rpm=line.role.rpm,
                 tpm=line.role.tpm,
             )
-        return self.admissions[key]
+        return found
 
     async def _open(
         self,
@@ -249,11 +261,12 @@ class Dispatch:
         """Journal what came, settle the money, free the place; the journal comes first."""
         if failed is None:
             cost, risk = line.price(reply.usage), 0
+            answer.encoded = encode_json(reply.as_json())
             if journal is not None:
                 journal.reply(
                     request.id,
                     role=held.role,
-                    reply=reply.as_json(),
+                    reply=answer.encoded,
                     cost_nano=cost,
                     model=line.model.name,
                 )

@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
+import orjson
+
+from nexa_core.records import encode_json
+
 __all__ = ["Frame", "Scan", "encode_frame", "scan_frames"]
 
 Frame = dict[str, Any]
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 _HEAD = re.compile(rb"[0-9a-f]{8} ([1-9][0-9]*) ")
 _TORN_HEAD = re.compile(rb"[0-9a-f]{0,8}|[0-9a-f]{8} ([1-9][0-9]*)?")
 
@@ -34,8 +37,17 @@ class Scan:
 
 
 def encode_frame(value: Mapping[str, Any]) -> bytes:
-    """One frame, line feed included; lone surrogates of model text are kept as they came."""
-    body = _encode(value).encode("utf-8", "surrogatepass")
+    """One frame, line feed included; lone surrogates of model text are kept as they came.
+
+    A value that is bytes is JSON already, and is taken as it is.
+    """
+    ready = {name: each for name, each in value.items() if type(each) is bytes}
+    if not ready:
+        body = encode_json(value)
+    else:
+        rest = encode_json({name: each for name, each in value.items() if name not in ready})
+        parts = b"".join(b'"%b":%b,' % (name.encode(), each) for name, each in ready.items())
+        body = b"{" + parts + rest[1:]
     return b"%08x %d %b\n" % (crc32(body), len(body), body)
 
 
@@ -69,7 +81,10 @@ def _decode_line(line: bytes) -> Frame | None:
     # Comparing the whole head also catches flips that a parser would forgive, as in 'a' and 'A'.
     if line[: -len(body)] != b"%08x %d " % (crc32(body), len(body)):
         return None
-    value: Frame = json.loads(body)
+    try:
+        value: Frame = orjson.loads(body)
+    except orjson.JSONDecodeError:  # lone surrogates
+        value = json.loads(body.decode("utf-8", "surrogatepass"))
     return value
 
 
