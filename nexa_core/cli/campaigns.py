@@ -47,7 +47,7 @@ def run(
 ) -> int:
     """Pilot, gate, scale, package, train, evaluate.
 
-    FILE is a pipeline file, or the name of a shipped one: `bootstrap`, `audit`.
+    FILE is a pipeline file, or the name of a shipped one: `bootstrap`, `distill`, `audit`.
 
     \b
     Exit codes: 0 done · 1 the gate said no, or short · 2 usage · 3 plugin · 4 step

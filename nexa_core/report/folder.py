@@ -61,6 +61,7 @@ class Facts:
     dataset: Mapping[str, Any] | None
     trainings: tuple[TrainingFacts, ...]
     comparison: Mapping[str, Any] | None
+    estimate: Mapping[str, Any] | None
     problems: tuple[str, ...]
 
     @property
@@ -169,6 +170,7 @@ def read_folder(run: Run, reviews_folder: Path) -> Facts:
         dataset=reader.load(run.dataset / "manifest.json"),
         trainings=_read_trainings(reader, run),
         comparison=reader.load(run.evaluation / "comparison.json"),
+        estimate=reader.load(run.estimate_path),
         problems=tuple(reader.problems),
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from nexa_core.errors import StoreError
+from nexa_core.report.estimate import compare_estimate
 from nexa_core.report.evaluation import show_evaluation
 from nexa_core.report.figures import show_count, show_money, show_seconds, show_time
 from nexa_core.report.folder import Facts, read_folder
@@ -77,6 +78,7 @@ def _collect(facts: Facts) -> dict[str, Any]:
         "facts": facts,
         "headline": write_headline(facts, cost, times, evaluation),
         "cost": cost,
+        "estimate": compare_estimate(facts, cost),
         "times": times,
         "steps": trace_decisions(facts),
         "falls": trace_yield(facts),

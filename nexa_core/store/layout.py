@@ -100,6 +100,11 @@ class Run:
         return self.path / "report.html"
 
     @property
+    def estimate_path(self) -> Path:
+        """What the run was expected to take, as it was when the run began."""
+        return self.path / "estimate.json"
+
+    @property
     def record_path(self) -> Path:
         return self.path / RECORD
 

@@ -28,7 +28,7 @@ EXAMPLES = ["bootstrap", "audit", "distill"]
 
 
 def load(name: str, *sets: str) -> Pipeline:
-    folders = (shipped_folder("pipelines"), Path(__file__).parent.parent / "data" / "pipelines")
+    folders = (Path(__file__).parent.parent / "data" / "pipelines", shipped_folder("pipelines"))
     path = next(f / f"{name}.yaml" for f in folders if (f / f"{name}.yaml").is_file())
     return load_pipeline(path, sets)
 

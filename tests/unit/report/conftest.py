@@ -67,10 +67,17 @@ class Builder:
             log.append(event)
         log.close()
 
-    def commit(self, folder: ShardFolder, states: Sequence[str], cost: int = 0) -> None:
+    def commit(
+        self,
+        folder: ShardFolder,
+        states: Sequence[str],
+        cost: int = 0,
+        calls: Sequence[dict[str, Any]] = (),
+    ) -> None:
         """Commit a shard with a row of each state, `rejected:why` giving the reason."""
         rows = [self._row(n, *state.partition(":")[::2]) for n, state in enumerate(states)]
-        files = commit_shard(folder.create().shards, 0, pa.Table.from_pylist(rows))
+        asked = pa.Table.from_pylist(list(calls)) if calls else None
+        files = commit_shard(folder.create().shards, 0, pa.Table.from_pylist(rows), asked)
         count = {s: sum(r["state"] == s for r in rows) for s in {r["state"] for r in rows}}
         reasons = [r["reason"].partition(": ")[0] for r in rows if r["reason"]]
         entry = ShardEntry(

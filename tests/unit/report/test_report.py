@@ -252,3 +252,26 @@ def test_text_of_any_language_is_left_alone() -> None:
     text = "Größe 你好\nשלום\t🙂 a\u00a0b"
     assert make_visible(text) == text and mark_visible(text) == text
     assert mark_visible("a\u200b<") == 'a<span class="unseen">U+200B</span>&lt;'
+
+
+def test_the_estimate_stands_beside_the_bill(build: Any) -> None:
+    """Calls, tokens and money by role, expected and come; what another run paid for is not counted."""
+    builder = build()
+    states = ["accepted", "accepted", "rejected:runaway"]
+    origins = ["asked", "replayed", "reused"]
+    calls = [
+        {"role": "teacher", "origin": origin, "prompt_tokens": 100, "completion_tokens": 20}
+        for origin in origins
+    ]
+    builder.commit(builder.run.iteration(1), states, 3 * 10**9, calls)
+    teacher = {"role": "teacher", "calls": 7, "prompt_tokens": 900, "completion_tokens": 90}
+    estimate = {**teacher, "usd": 5.0, "usd_per_accepted_row": 2.5, "accepted_rows": 2}
+    builder.run.estimate_path.write_text(json.dumps({**estimate, "roles": [{**teacher, "usd": 5}]}))
+    page = read(builder.finish()).text
+    assert "teacher 7 2 990 240 $5.00 $3.00" in page
+    assert "2 rows expected, 2 accepted $2.50 $1.50" in page
+
+
+def test_a_run_without_an_estimate_has_no_table_of_it(whole: Any) -> None:
+    """Runs of earlier versions report as before."""
+    assert "Estimate against bill" not in read(whole.finish()).text

@@ -1,0 +1,40 @@
+"""What a pipeline will ask, take and cost, before anything is asked or paid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nexa_core.engine.binding import bind
+from nexa_core.engine.estimate import estimate_plan, read_assumptions
+from nexa_core.engine.estimate.prompts import SAMPLE_ROWS
+from nexa_core.pipeline import load_pipeline
+from nexa_core.plugins import load_plugins
+from nexa_core.workspace import Workspace
+
+__all__ = ["estimate", "estimate_plan"]
+
+
+def estimate(
+    file: str | Path,
+    sets: Sequence[str] = (),
+    assume: Sequence[str] = (),
+    rows: int = SAMPLE_ROWS,
+    *,
+    workspace: Workspace,
+    workspace_plugins: bool = True,
+) -> dict[str, Any]:
+    """Calls, tokens, dollars and time of a run of this file; see `estimate_plan`.
+
+    `assume` holds texts like `acceptance=0.6` and `answer.tokens=250`. `rows` of the source are
+    rendered. No model is asked and no key is needed.
+
+    Raises:
+        UsageError: Something in the file or among the assumptions is wrong.
+    """
+    workspace.load_environment()
+    pipeline = load_pipeline(workspace.find_pipeline(str(file)), sets)
+    plan, source = bind(pipeline, workspace, load_plugins(workspace, workspace_plugins))
+    asking = [step.id for step in pipeline.steps if hasattr(step, "model")]
+    return estimate_plan(plan, source, read_assumptions(assume, asking), rows)

@@ -1,0 +1,8 @@
+"""What a run will ask, take and cost, before it asks anything: expected, and at most."""
+
+from __future__ import annotations
+
+from nexa_core.engine.estimate.assumptions import Assumptions, read_assumptions
+from nexa_core.engine.estimate.bill import estimate_plan
+
+__all__ = ["Assumptions", "estimate_plan", "read_assumptions"]

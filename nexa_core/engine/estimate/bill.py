@@ -1,0 +1,284 @@
+"""Puts rows, tokens and rates together: calls, dollars and time, by step, role and phase."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from nexa_core.engine.estimate.assumptions import Assumptions
+from nexa_core.engine.estimate.lines import (
+    Line,
+    Price,
+    add_money,
+    add_seconds,
+    price_line,
+    sum_lines,
+)
+from nexa_core.engine.estimate.prompts import (
+    SAMPLE_ROWS,
+    Sample,
+    StepCalls,
+    count_steps,
+    take_sample,
+)
+from nexa_core.engine.estimate.rows import (
+    Flow,
+    PilotRows,
+    ScaleRows,
+    plan_pilot,
+    plan_scale,
+    trace_rows,
+)
+from nexa_core.engine.plan import Plan
+from nexa_core.pipeline import Role
+from nexa_core.prices import rates_of, read_price_book, warn_of_age
+from nexa_core.protocols import Source
+
+__all__ = ["estimate_plan"]
+
+REVIEW_PROMPT_TOKENS, REVIEW_ANSWER_TOKENS = 6_000, 800
+"""What a reviewing model is shown and answers: assumed."""
+
+
+def estimate_plan(
+    plan: Plan,
+    source: Source | None,
+    assumed: Assumptions | None = None,
+    sample_rows: int = SAMPLE_ROWS,
+) -> dict[str, Any]:
+    """What a run of this plan will ask, take and cost, as JSON. Asks no model; reads the source once.
+
+    `usd` is expected: one iteration of the pilot that passes, and a scale that goes on like it.
+    `usd_most` has every iteration at its cap, every row at every step, every answer at its limit;
+    tries that fail without a bill are in neither. Unknown prices make both None.
+    """
+    assumed = assumed or Assumptions()
+    sample = take_sample(plan, source, sample_rows)
+    problems: list[str] = []
+    steps = count_steps(plan, sample, assumed, problems)
+    flow = trace_rows(plan, assumed)
+    pilot = plan_pilot(plan, flow, assumed, sample.total)
+    scale = plan_scale(plan, flow, pilot, sample.total)
+    used = [*(step.role for step in steps), *(use[0] for use in _reviewers(plan))]
+    prices = {name: Price(role, rates_of(role)) for name, role in plan.pipeline.models.items()}
+    lines = _list_lines(plan, steps, flow, pilot, scale, prices, assumed)
+    accepted = scale.accepted if scale else (pilot.expected * flow.accepted if pilot else 0.0)
+    total = sum_lines(lines)
+    book = read_price_book()
+    made: dict[str, Any] = {
+        "pipeline": plan.pipeline.name,
+        "hash": plan.pipeline.hash,
+        "source_rows": sample.total,
+        "sampled_rows": len(sample.rows),
+        "accepted_rows": round(accepted),
+        "usd_per_accepted_row": _each(total["usd"], accepted),
+        "usd_per_accepted_row_most": _each(total["usd_most"], accepted),
+        **total,
+        "seconds": add_seconds(lines, plan.pipeline.models),
+        "pilot": _describe_pilot(pilot),
+        "scale": _describe_scale(scale),
+        "phases": _describe_phases(lines, pilot, scale, plan.pipeline.models),
+        "roles": _describe_roles(lines, prices, used),
+        "steps": [_describe_step(step) for step in steps],
+        "prices": {"date": book.date, "hash": book.hash},
+        "assumed": assumed.as_json(),
+    }
+    made["budget"] = _describe_budget(plan, made, lines, scale, flow)
+    made["warnings"] = problems + _find_warnings(plan, sample, steps, prices, used, pilot, scale)
+    return made
+
+
+def _reviewers(plan: Plan) -> list[tuple[str, str]]:
+    """The (role, reviewer) pairs of reviewers that ask a model."""
+    uses = plan.gate.reviewers if plan.gate else ()
+    named = [(str(use.options.get("model")), use.name) for use in uses]
+    return [(role, name) for role, name in named if role in plan.pipeline.models]
+
+
+def _list_lines(
+    plan: Plan,
+    steps: Sequence[StepCalls],
+    flow: Flow,
+    pilot: PilotRows | None,
+    scale: ScaleRows | None,
+    prices: Mapping[str, Price],
+    assumed: Assumptions,
+) -> list[Line]:
+    lines = []
+    for phase, rows in (("pilot", pilot), ("scale", scale)):
+        if rows is None:
+            continue
+        for step in steps:
+            key = (step.step, step.retry)
+            visits = flow.visits.get(key, 0.0) * rows.expected
+            most = flow.most_visits.get(key, 0.0) * rows.most
+            lines.append(price_line(phase, step, visits, most, prices[step.role], assumed))
+    for role, name in _reviewers(plan) if pilot else ():
+        asked = (REVIEW_PROMPT_TOKENS,)
+        step = StepCalls(
+            name, role, 1, asked, asked, REVIEW_ANSWER_TOKENS, 2 * REVIEW_ANSWER_TOKENS
+        )
+        most = float(pilot.iterations) if pilot else 0.0
+        lines.append(price_line("pilot", step, 1.0, most, prices[role], assumed))
+    return lines
+
+
+def _each(usd: float | None, rows: float) -> float | None:
+    return None if usd is None or rows <= 0 else usd / rows
+
+
+def _describe_phases(
+    lines: Sequence[Line],
+    pilot: PilotRows | None,
+    scale: ScaleRows | None,
+    roles: Mapping[str, Role],
+) -> list[dict[str, Any]]:
+    found = []
+    for phase, rows in (("pilot", pilot), ("scale", scale)):
+        own = [line for line in lines if line.phase == phase]
+        if rows is not None:
+            sums = {**sum_lines(own), "seconds": add_seconds(own, roles)}
+            found.append({"phase": phase, "rows": rows.expected, "rows_most": rows.most, **sums})
+    return found
+
+
+def _describe_roles(
+    lines: Sequence[Line], prices: Mapping[str, Price], used: Iterable[str]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "role": name,
+            "model": prices[name].role.model,
+            **sum_lines([line for line in lines if line.role == name]),
+            "price": prices[name].told,
+            "batch": prices[name].role.batch is True,
+        }
+        for name in dict.fromkeys(used)
+    ]
+
+
+def _describe_step(step: StepCalls) -> dict[str, Any]:
+    half = 1.96 * step.prompt_error
+    return {
+        "step": step.step,
+        "role": step.role,
+        "retry": step.retry,
+        "calls_per_row": step.calls,
+        "prompt_tokens": {
+            "mean": round(step.prompt_mean, 1),
+            "low": round(step.prompt_mean - half, 1),
+            "high": round(step.prompt_mean + half, 1),
+            "longest": max(step.most_prompts, default=0),
+        },
+        "completion_tokens": {"expected": step.answer, "most": step.most_answer},
+        "counted_by": step.counted,
+    }
+
+
+def _describe_pilot(pilot: PilotRows | None) -> dict[str, Any] | None:
+    if pilot is None:
+        return None
+    return {
+        "rows_first": pilot.first,
+        "rows_expected": pilot.expected,
+        "rows_most": pilot.most,
+        "max_iterations": pilot.iterations,
+        "chance": None if pilot.chance is None else round(pilot.chance, 4),
+        "slowest_rule": pilot.slowest,
+    }
+
+
+def _describe_scale(scale: ScaleRows | None) -> dict[str, Any] | None:
+    if scale is None:
+        return None
+    return {"rows": scale.expected, "rows_most": scale.most, "short": scale.short}
+
+
+def _describe_budget(
+    plan: Plan,
+    made: Mapping[str, Any],
+    lines: Sequence[Line],
+    scale: ScaleRows | None,
+    flow: Flow,
+) -> dict[str, Any] | None:
+    """Whether the run fits its budget, and if not, how many accepted rows the budget buys."""
+    settings = plan.pipeline.budget
+    if settings is None:
+        return None
+    share = settings.pilot_share or 1.0
+    pilot_usd = add_money(line.nano for line in lines if line.phase == "pilot")
+    pilot_most = add_money(line.nano_most for line in lines if line.phase == "pilot")
+    usd, most = made["usd"], made["usd_most"]
+    most_fits = None
+    if most is not None and pilot_most is not None:
+        most_fits = most <= settings.usd and pilot_most <= settings.usd * share
+    found: dict[str, Any] = {
+        "usd": settings.usd,
+        "pilot_usd": settings.usd * share,
+        "fits": None if usd is None else usd <= settings.usd,
+        "fits_at_most": most_fits,
+        "pilot_fits": None if pilot_usd is None else pilot_usd <= settings.usd * share,
+        "accepted_rows": None,
+    }
+    if found["fits"] is False or found["pilot_fits"] is False:
+        found["accepted_rows"] = _rows_bought(found, pilot_usd, made, scale, flow)
+    return found
+
+
+def _rows_bought(
+    budget: Mapping[str, Any],
+    pilot_usd: float | None,
+    made: Mapping[str, Any],
+    scale: ScaleRows | None,
+    flow: Flow,
+) -> int:
+    if pilot_usd is None or not budget["pilot_fits"] or pilot_usd > budget["usd"]:
+        return 0
+    piloted = made["pilot"]["rows_expected"] * flow.accepted if made["pilot"] else 0.0
+    if scale is None or not scale.expected:
+        return round(piloted)
+    each = (made["usd"] - pilot_usd) / scale.expected
+    return int(piloted + (budget["usd"] - pilot_usd) / each * flow.accepted) if each else 0
+
+
+def _find_warnings(
+    plan: Plan,
+    sample: Sample,
+    steps: Sequence[StepCalls],
+    prices: Mapping[str, Price],
+    used: Iterable[str],
+    pilot: PilotRows | None,
+    scale: ScaleRows | None,
+) -> list[str]:
+    names = list(dict.fromkeys(used))
+    found = [
+        f"What '{prices[name].role.model}' costs is unknown: write it into `models.{name}` as "
+        "`price: {input: …, output: …}`, dollars per million tokens (0 where it costs nothing)."
+        for name in names
+        if not prices[name].known
+    ]
+    found += warn_of_age({name: prices[name].role for name in names})
+    for step in steps:
+        if prices[step.role].rates is not None and not _is_bounded(plan, step):
+            found.append(f"Step '{step.step}' has no `max_tokens`: its calls have no upper price.")
+        if step.unrendered:
+            found.append(
+                f"{step.unrendered} of {len(sample.rows)} rows do not render for '{step.step}'."
+            )
+    if sample.unreadable:
+        found.append(f"{sample.unreadable} rows of the source cannot be read.")
+    if pilot is not None and pilot.chance is not None and pilot.chance < 0.5:
+        found.append(
+            f"At the assumed rates an iteration passes with chance {pilot.chance:.2g} only: "
+            f"'{pilot.slowest}' is why."
+        )
+    if scale is not None and scale.short:
+        found.append(f"Scale will be short: {scale.short}.")
+    return found
+
+
+def _is_bounded(plan: Plan, step: StepCalls) -> bool:
+    settings = plan.pipeline.step(step.step)
+    if settings.kind != "generate":
+        return True
+    return plan.pipeline.effective_sampling(settings).get("max_tokens") is not None
