@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         suggest,
     )
     from nexa_core.events import (
+        CallsPlanned,
         CallsProgressed,
         Event,
         GateDecided,
@@ -133,6 +134,7 @@ __all__ = [
     "BatchState",
     "BudgetError",
     "CallFailed",
+    "CallsPlanned",
     "CallsProgressed",
     "Charge",
     "Check",

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 __all__ = [
+    "CallsPlanned",
     "CallsProgressed",
     "Event",
     "GateDecided",
@@ -104,6 +105,20 @@ class ShardCommitted(Event):
     """Number of calls asked, replayed and reused."""
     cost_nano: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallsPlanned(Event):
+    """What a run will ask, said before it asks: replies of earlier runs are taken for nothing."""
+
+    roles: Mapping[str, Mapping[str, int]]
+    """By role: calls `reused` and calls `to_ask`."""
+    rows: int
+    """Source rows that the plan is made for."""
+    exact: bool
+    """False where rows were extrapolated or a gate may want more."""
+    usd: Mapping[str, float] = field(default_factory=dict)
+    """What the calls to be asked may cost, by role, where the earlier runs say what one costs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from nexa_core.plugins import Plugins, load_plugins
 from nexa_core.protocols import Source
 from nexa_core.report import write_report
 from nexa_core.store.lock import RunLock
+from nexa_core.store.replies import Replies
 from nexa_core.store.runs import Run, create_run, find_run, open_run
 from nexa_core.store.status import read_status
 from nexa_core.workspace import Workspace
@@ -43,9 +44,14 @@ CHANGEABLE = ("budget", "fail_over")
 
 @dataclass(frozen=True)
 class Conduct:
-    """How a run is carried on: see the fields of the same names of `Context`."""
+    """How a run is carried on: see the fields of the same names of `Context`.
+
+    `reuse` names earlier runs whose replies a new run takes for nothing.
+    """
 
     salvage: bool = False
+    retry_failed: bool = False
+    reuse: tuple[str, ...] = ()
     frozen: bool = False
     allow_short: bool = False
     changeable: tuple[str, ...] = CHANGEABLE
@@ -64,6 +70,7 @@ def run_pipeline(
     listeners: Sequence[Listener] = (),
     workspace_plugins: bool = True,
     allow_short: bool = False,
+    reuse: Sequence[str] = (),
 ) -> Outcome:
     """Run a pipeline file; an existing `run_id` with the same pipeline is taken up again.
 
@@ -72,7 +79,7 @@ def run_pipeline(
     """
     pipeline = load_pipeline(workspace.find_pipeline(str(file)), sets)
     plugins = load_plugins(workspace, workspace_plugins)
-    conduct = Conduct(allow_short=allow_short)
+    conduct = Conduct(allow_short=allow_short, reuse=tuple(reuse))
     return start(pipeline, workspace, plugins, run_id, phases, listeners, conduct=conduct)
 
 
@@ -95,7 +102,8 @@ def start(
     held = HeldRows(data) if data is not None else None
     plan, source = bind(pipeline, workspace, plugins, held)
     warnings = check_plan(plan, workspace.artifacts_path)
-    record = describe_run(plan, source, workspace, command_line(), phases)
+    earlier = find_reused(workspace, conduct.reuse)
+    record = describe_run(plan, source, workspace, command_line(), phases, earlier)
     run = create_run(workspace.artifacts_path, run_id, pipeline.name, record)
     if held is not None:
         pq.write_table(held.table, run.path / STORED_SOURCE)
@@ -103,6 +111,22 @@ def start(
     begun: list[Event] = [RunStarted(run.id, pipeline.name, pipeline.hash, pipeline.seed)]
     begun += [WarningRaised(warning) for warning in warnings]
     return _carry_out(run, plan, source, workspace, phases, listeners, begun, conduct)
+
+
+def find_reused(workspace: Workspace, names: Sequence[str]) -> list[str]:
+    """The ids of the runs that `--reuse` names, `latest` and `none` understood.
+
+    Raises:
+        UsageError: There is no such run, or it is a rehearsal.
+    """
+    found = [open_run(workspace.artifacts_path, name) for name in names if name != "none"]
+    for run in found:
+        if run.record.get("rehearsal"):
+            raise UsageError(
+                f"Run '{run.id}' is a rehearsal: its replies are not a model's.",
+                "Name a real run after --reuse.",
+            )
+    return list(dict.fromkeys(run.id for run in found))
 
 
 class HeldRows:
@@ -249,6 +273,8 @@ def _carry_out(
             salvage=conduct.salvage,
             frozen=conduct.frozen,
             allow_short=conduct.allow_short,
+            retry_failed=conduct.retry_failed,
+            reused=read_reused(run, workspace),
         )
         for event in begun:
             announcer.announce(event)
@@ -259,6 +285,12 @@ def _carry_out(
             announcer.close()
         outcome.results["report"] = str(write_report(run, reviews))
         return outcome
+
+
+def read_reused(run: Run, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:
+    """The replies that a run may take for nothing."""
+    names = run.record.get("reuse") or []
+    return Replies([open_run(workspace.artifacts_path, name) for name in names]) if names else {}
 
 
 def run_async(work: Any) -> Any:

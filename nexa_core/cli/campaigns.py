@@ -36,14 +36,30 @@ def with_run_id(function: Function) -> Function:
     )(function)
 
 
+def with_reuse(function: Function) -> Function:
+    """Add --reuse to a command that makes a run."""
+    return click.option(
+        "--reuse",
+        multiple=True,
+        metavar="RUN",
+        help="Take replies of earlier runs for nothing: a run, latest or none. Repeatable.",
+    )(function)
+
+
 @click.command(cls=Command)
 @click.argument("file")
 @with_sets
 @with_run_id
+@with_reuse
 @click.option("--allow-short", is_flag=True, help="Package also when fewer rows were accepted.")
 @pass_session
 def run(
-    session: Session, file: str, sets: Sequence[str], run_id: str | None, allow_short: bool
+    session: Session,
+    file: str,
+    sets: Sequence[str],
+    run_id: str | None,
+    reuse: Sequence[str],
+    allow_short: bool,
 ) -> int:
     """Pilot, gate, scale, package, train, evaluate.
 
@@ -53,7 +69,7 @@ def run(
     Exit codes: 0 done · 1 the gate said no, or short · 2 usage · 3 plugin · 4 step
                 5 store · 6 budget · 10 waiting · 130 interrupted · 143 terminated
     """
-    settings = {"sets": sets, "run_id": run_id, "allow_short": allow_short}
+    settings = {"sets": sets, "run_id": run_id, "allow_short": allow_short, "reuse": reuse}
     return carry_out(session, "run_pipeline", file, **settings)
 
 
@@ -61,8 +77,11 @@ def run(
 @click.argument("file")
 @with_sets
 @with_run_id
+@with_reuse
 @pass_session
-def pilot(session: Session, file: str, sets: Sequence[str], run_id: str | None) -> int:
+def pilot(
+    session: Session, file: str, sets: Sequence[str], run_id: str | None, reuse: Sequence[str]
+) -> int:
     """Only the pilot and its gate.
 
     `nexa scale RUN` goes on from there.
@@ -74,6 +93,7 @@ def pilot(session: Session, file: str, sets: Sequence[str], run_id: str | None) 
         sets=sets,
         run_id=run_id,
         phases=("pilot",),
+        reuse=reuse,
     )
 
 
@@ -97,18 +117,21 @@ def scale(session: Session, run: str, sets: Sequence[str]) -> int:
     is_flag=True,
     help="Take what is whole of a damaged journal; its lost calls are asked again.",
 )
+@click.option("--retry-failed", is_flag=True, help="Ask again for rows that failed.")
 @pass_session
-def resume(session: Session, run: str, sets: Sequence[str], salvage: bool) -> int:
+def resume(
+    session: Session, run: str, sets: Sequence[str], salvage: bool, retry_failed: bool
+) -> int:
     """Take a run up again where it ended.
 
     What is committed stays, and what was paid for is replayed for nothing. Only budget and
     `fail_over` may change. Without RUN: the latest.
     """
     settings: dict[str, Any] = {}
-    if salvage:
+    if salvage or retry_failed:
         from nexa_core.actions.running import Conduct
 
-        settings["conduct"] = Conduct(salvage=True)
+        settings["conduct"] = Conduct(salvage=salvage, retry_failed=retry_failed)
     return carry_out(session, "resume_run", run, sets=sets, **settings)
 
 

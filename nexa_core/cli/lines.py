@@ -129,6 +129,21 @@ def _warning(_progress: Progress, record: Mapping[str, Any]) -> list[str]:
     return [f"warning: {record['message']}"]
 
 
+def _planned(_progress: Progress, record: Mapping[str, Any]) -> list[str]:
+    sign = "" if record["exact"] else "≈ "
+    return [f"plan: {sign}{' · '.join(_role_plan(record, role) for role in record['roles'])}"]
+
+
+def _role_plan(record: Mapping[str, Any], role: str) -> str:
+    counts = record["roles"][role]
+    parts = [f"{show_count(counts['reused'])} reused"] if counts["reused"] else []
+    if counts["to_ask"] or not parts:
+        usd = record["usd"].get(role)
+        price = f" ≈ {show_usd(usd)}" if usd else ""
+        parts.append(f"{show_count(counts['to_ask'])} to ask{price}")
+    return f"{role} {', '.join(parts)}"
+
+
 def _stopping(_progress: Progress, _record: Mapping[str, Any]) -> list[str]:
     return ["stopping: what is under way is journaled first; a second signal ends it at once"]
 
@@ -143,6 +158,7 @@ _WORDS: dict[str, Callable[[Progress, Mapping[str, Any]], list[str]]] = {
     "RunStarted": _started,
     "RunResumed": _resumed,
     "SettingChanged": _setting,
+    "CallsPlanned": _planned,
     "PhaseStarted": _phase,
     "PhaseFinished": _phase_over,
     "IterationStarted": _iteration,

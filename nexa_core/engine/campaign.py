@@ -12,6 +12,7 @@ from typing import Any
 from nexa_core.engine.budget import NANO
 from nexa_core.engine.context import Context, RunInterrupted
 from nexa_core.engine.evaluation import evaluate_run
+from nexa_core.engine.foresight import foresee
 from nexa_core.engine.gating import judge_scale
 from nexa_core.engine.packaging import package_run
 from nexa_core.engine.pilot import Iteration, run_pilot
@@ -104,6 +105,8 @@ async def run_campaign(context: Context, phases: Sequence[str] = PHASES) -> Outc
     try:
         async with context.dispatch:
             try:
+                if context.reused:
+                    context.announcer.announce(await foresee(context))
                 await _run_phases(context, outcome, phases)
             finally:
                 await context.plan.models.aclose()

@@ -51,6 +51,8 @@ class Context:
     stop: StopFlag = field(default_factory=StopFlag)
     reused: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Replies of other runs that may be taken for nothing, by call id."""
+    retry_failed: bool = False
+    """Do shards with failed rows again; what was answered in them is replayed."""
     salvage: bool = False
     """Take what is whole of a damaged journal, and ask the lost calls again."""
     frozen: bool = False

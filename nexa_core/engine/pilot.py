@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nexa_core.engine.context import Context
-from nexa_core.engine.gating import Judged, judge
+from nexa_core.engine.gating import Judged, is_reviewed, judge
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.unit import Unit
 from nexa_core.errors import PreflightError
@@ -77,7 +77,8 @@ async def _run_iteration(
     earlier: list[Iteration],
 ) -> Iteration:
     plan = context.plan.with_values(values)
-    unit = Unit(context, plan, context.run.iteration(number))
+    decided = is_reviewed(context, number)
+    unit = Unit(context, plan, context.run.iteration(number), is_decided=decided)
     planned = rows_planned(context)
     _write_parameters(unit, number, values, planned)
     context.announcer.announce(IterationStarted(number, dict(values), planned))

@@ -49,13 +49,21 @@ class Unit:
     """The shards of one iteration, or of scale.
 
     `before` are units whose committed rows come first for set checks: the passing pilot for scale.
+    `is_decided` says that the gate's decision rests on the shards there are.
     """
 
     def __init__(
-        self, context: Context, plan: Plan, folder: ShardFolder, before: Sequence[Unit] = ()
+        self,
+        context: Context,
+        plan: Plan,
+        folder: ShardFolder,
+        before: Sequence[Unit] = (),
+        is_decided: bool = False,
     ) -> None:
         self.context, self.plan, self.folder = context, plan, folder.create()
         self.name = folder.name
+        if context.retry_failed and not is_decided:
+            self._take_back_failed()
         self.entries = self._sound_entries()
         self.exhausted = False
         """The source has no further row for this unit."""
@@ -63,6 +71,11 @@ class Unit:
         """Every row of the source is in this unit."""
         self._before = before
         self._folds: dict[str, Any] | None = None
+
+    def _take_back_failed(self) -> None:
+        for entry in manifests.read_manifest(self.folder.path):
+            if entry.rows.get(State.FAILED, 0):
+                take_back(self.folder, entry, "its failed rows are tried again")
 
     def _sound_entries(self) -> list[manifests.ShardEntry]:
         """The committed shards; those whose files went bad are retracted, to be done again."""
