@@ -21,6 +21,8 @@ class Loopback:
     answers: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, Any, dict[str, str]]] = field(default_factory=list)
     url: str = ""
+    anything: Any = None
+    """What answers where `answers` has nothing."""
 
     @property
     def bodies(self) -> list[Any]:
@@ -31,8 +33,8 @@ class Loopback:
         body = await request.json() if json_sent else await request.text()
         line = f"{request.method} {request.path}"
         self.asked.append((line, body, dict(request.headers)))
-        answer = self.answers.get(line, web.HTTPNotFound)
-        if answer is web.HTTPNotFound:
+        answer = self.answers.get(line, self.anything)
+        if answer is None:
             return web.json_response({"error": {"message": f"no {line}"}}, status=404)
         return await answer(request) if callable(answer) else web.json_response(answer)
 

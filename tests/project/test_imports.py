@@ -50,6 +50,7 @@ except SystemExit:
     [
         "nexa_checks",
         "nexa_eval",
+        "nexa_litellm",
         "nexa_openai",
         "nexa_reviewers",
         "nexa_tiny",

@@ -1,0 +1,35 @@
+"""The providers that can be named in a pipeline without `litellm/` before them."""
+
+from __future__ import annotations
+
+NAMES = {
+    "anthropic": "Anthropic",
+    "azure": "Azure OpenAI",
+    "azure_ai": "Azure AI Foundry",
+    "bedrock": "Amazon Bedrock",
+    "cerebras": "Cerebras",
+    "cohere": "Cohere",
+    "dashscope": "Alibaba DashScope",
+    "databricks": "Databricks",
+    "deepinfra": "DeepInfra",
+    "deepseek": "DeepSeek",
+    "fireworks_ai": "Fireworks AI",
+    "gemini": "Google Gemini",
+    "github": "GitHub Models",
+    "groq": "Groq",
+    "huggingface": "Hugging Face Inference",
+    "mistral": "Mistral",
+    "moonshot": "Moonshot",
+    "nebius": "Nebius",
+    "novita": "Novita",
+    "nvidia_nim": "NVIDIA NIM",
+    "perplexity": "Perplexity",
+    "replicate": "Replicate",
+    "sagemaker": "Amazon SageMaker",
+    "sambanova": "SambaNova",
+    "together_ai": "Together AI",
+    "vertex_ai": "Google Vertex AI",
+    "watsonx": "IBM watsonx",
+    "xai": "xAI",
+    "zai": "Z.ai",
+}
