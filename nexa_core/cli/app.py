@@ -50,6 +50,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "package": Entry("results", "Package accepted rows as a dataset."),
         "train": Entry("results", "Train on a packaged dataset."),
         "evaluate": Entry("results", "Evaluate base against tuned."),
+        "diff": Entry("differences", "Show what sets run B apart from run A."),
         "compare": Entry("results", "Compare two sets of predictions, paired."),
         "report": Entry("results", "Write a run's report and say where it is."),
         "query": Entry("queries", "Ask the rows and calls of runs in SQL."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nexa_core.stats.intervals import clopper_pearson, wilson
+from nexa_core.stats.intervals import MeanInterval, clopper_pearson, student, wilson
 from nexa_core.stats.paired import (
     PairedComparison,
     compare_pairs,
@@ -29,6 +29,7 @@ from nexa_core.stats.sequential import (
 
 __all__ = [
     "ALTERNATIVES",
+    "MeanInterval",
     "PairedComparison",
     "Prediction",
     "bounds",
@@ -46,5 +47,6 @@ __all__ = [
     "predict_pass",
     "rows_to_pass",
     "sign_flip",
+    "student",
     "wilson",
 ]

@@ -190,6 +190,8 @@ def _rows(prefix: str, states: list[str], reasons: list[str]) -> pa.Table:
             "response": ["ab\x1b]0;pwned\x07cd [/] [bold]x" for _ in states],
             "id": [f"{prefix}-{n}" for n in range(len(states))],
             "source_id": [f"s{prefix}-{n}" for n in range(len(states))],
+            "sample": pa.array([0] * len(states), pa.int32()),
+            "attempt": pa.array([0] * len(states), pa.int32()),
             "scores": [
                 {"empty": 1.0, "answers": n / 10 if n else None} for n in range(len(states))
             ],
