@@ -15,6 +15,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from nexa_core.actions.rehearsing import PHASES as REHEARSED
+from nexa_core.actions.rehearsing import rehearse, serve_rehearsal
 from nexa_core.engine.announcer import Announcer, Listener
 from nexa_core.engine.binding import STORED_SOURCE, bind, bind_stored, describe_run
 from nexa_core.engine.campaign import PHASES, Outcome, run_campaign
@@ -46,12 +48,14 @@ CHANGEABLE = ("budget", "fail_over")
 class Conduct:
     """How a run is carried on: see the fields of the same names of `Context`.
 
-    `reuse` names earlier runs whose replies a new run takes for nothing.
+    `reuse` names earlier runs whose replies a new run takes for nothing; a `rehearsal` is marked as
+    one for ever.
     """
 
     salvage: bool = False
     retry_failed: bool = False
     reuse: tuple[str, ...] = ()
+    rehearsal: bool = False
     frozen: bool = False
     allow_short: bool = False
     changeable: tuple[str, ...] = CHANGEABLE
@@ -71,6 +75,7 @@ def run_pipeline(
     workspace_plugins: bool = True,
     allow_short: bool = False,
     reuse: Sequence[str] = (),
+    rehearsal: bool = False,
 ) -> Outcome:
     """Run a pipeline file; an existing `run_id` with the same pipeline is taken up again.
 
@@ -79,7 +84,9 @@ def run_pipeline(
     """
     pipeline = load_pipeline(workspace.find_pipeline(str(file)), sets)
     plugins = load_plugins(workspace, workspace_plugins)
-    conduct = Conduct(allow_short=allow_short, reuse=tuple(reuse))
+    conduct = Conduct(allow_short=allow_short, reuse=tuple(reuse), rehearsal=rehearsal)
+    if rehearsal:
+        pipeline, phases = rehearse(pipeline), [one for one in phases if one in REHEARSED]
     return start(pipeline, workspace, plugins, run_id, phases, listeners, conduct=conduct)
 
 
@@ -101,9 +108,24 @@ def start(
             return resume(found, workspace, plugins, phases, listeners, conduct=conduct)
     held = HeldRows(data) if data is not None else None
     plan, source = bind(pipeline, workspace, plugins, held)
+    with serve_rehearsal(plan):
+        return _begin(plan, source, held, workspace, run_id, phases, listeners, conduct)
+
+
+def _begin(
+    plan: Plan,
+    source: Source | None,
+    held: HeldRows | None,
+    workspace: Workspace,
+    run_id: str | None,
+    phases: Sequence[str],
+    listeners: Sequence[Listener],
+    conduct: Conduct,
+) -> Outcome:
+    pipeline = plan.pipeline
     warnings = check_plan(plan, workspace.artifacts_path)
-    earlier = find_reused(workspace, conduct.reuse)
-    record = describe_run(plan, source, workspace, command_line(), phases, earlier)
+    record = describe_run(plan, source, workspace, command_line(), phases)
+    record |= {"reuse": find_reused(workspace, conduct.reuse), "rehearsal": conduct.rehearsal}
     run = create_run(workspace.artifacts_path, run_id, pipeline.name, record)
     if held is not None:
         pq.write_table(held.table, run.path / STORED_SOURCE)
@@ -171,9 +193,11 @@ def resume(
     status = read_status(run.path)["status"]
     begun: list[Event] = [RunResumed(run.id, status)]
     plan, changed = _change_settings(plan, sets, conduct.changeable)
-    check_plan(plan, workspace.artifacts_path)
+    begun += changed
     wanted = phases or run.record["phases"]
-    return _carry_out(run, plan, source, workspace, wanted, listeners, [*begun, *changed], conduct)
+    with serve_rehearsal(plan):
+        check_plan(plan, workspace.artifacts_path)
+        return _carry_out(run, plan, source, workspace, wanted, listeners, begun, conduct)
 
 
 def scale_run(run: str, *, workspace: Workspace, **settings: Any) -> Outcome:

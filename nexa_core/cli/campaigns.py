@@ -51,6 +51,11 @@ def with_reuse(function: Function) -> Function:
 @with_sets
 @with_run_id
 @with_reuse
+@click.option(
+    "--rehearse",
+    is_flag=True,
+    help="Every remote model is a local server with faults: limits and budget work, nothing costs.",
+)
 @click.option("--allow-short", is_flag=True, help="Package also when fewer rows were accepted.")
 @pass_session
 def run(
@@ -59,6 +64,7 @@ def run(
     sets: Sequence[str],
     run_id: str | None,
     reuse: Sequence[str],
+    rehearse: bool,
     allow_short: bool,
 ) -> int:
     """Pilot, gate, scale, package, train, evaluate.
@@ -70,6 +76,7 @@ def run(
                 5 store · 6 budget · 10 waiting · 130 interrupted · 143 terminated
     """
     settings = {"sets": sets, "run_id": run_id, "allow_short": allow_short, "reuse": reuse}
+    settings["rehearsal"] = rehearse
     return carry_out(session, "run_pipeline", file, **settings)
 
 

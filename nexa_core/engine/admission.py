@@ -25,7 +25,10 @@ BREAKER_FAILURES = 12
 BREAKER_SECONDS = (1.0, 30.0)
 QUICKER_AFTER_ROUNDS = 8
 QUEUEING = 2.0
-"""A self-hosted server whose latency per token is this many times its best is queueing."""
+"""A self-hosted server whose seconds per token are this many times its best is queueing,"""
+WORTHWHILE = 1.05
+"""unless its tokens a second grow by this factor over the most so far."""
+FEWEST_WHILE_QUEUEING = 8
 
 _DOWN = frozenset({Failure.OVERLOAD, Failure.TIMEOUT, Failure.CONNECTION})
 
@@ -55,7 +58,7 @@ class Admission:
     """The gate before one endpoint and model.
 
     `limit` is the number of requests that may be under way. `ceiling` is the user's `concurrency`.
-    `self_hosted` servers show overload as latency, so there the latency per token is watched too.
+    `self_hosted` servers show overload as latency, so there that is watched too.
     """
 
     def __init__(
@@ -162,11 +165,12 @@ class Admission:
 
     def _grow(self, seconds: float, tokens: int) -> None:
         if self._latency is not None:
-            self._latency.add(seconds / max(1, tokens))
-            if self._latency.is_queueing:
+            self._latency.add(seconds, tokens)
+            if self._latency.end_round(self.limit) and self._latency.is_queueing:
                 self._slow_start = False
-                if self._latency.round_is_over(self.limit):
-                    self._cut(time.monotonic(), 0.9)
+                least = min(FEWEST_WHILE_QUEUEING, self.limit)
+                self.limit = max(least, self.limit * self._latency.reduction)
+            if self._latency.is_queueing:
                 return
         if self.under_way < self.limit * 0.8:
             return  # the limit does not bind, so nothing was learned about it
@@ -260,26 +264,36 @@ class Breaker:
 
 @dataclass(slots=True)
 class Latency:
-    """Seconds per token: the best seen, drifting up slowly, against the recent mean."""
+    """Round by round: seconds per token against the best round, and tokens a second against the most.
 
+    Means over a round, as single replies differ by more than what is looked for. More seconds per
+    token are no harm while more tokens a second come of it: batching servers are made so.
+    """
+
+    seconds: float = 0.0
+    tokens: int = 0
+    replies: int = 0
+    began: float = field(default_factory=time.monotonic)
     best: float = math.inf
-    recent: float = 0.0
-    seen: float = 0.0
+    most: float = 0.0
+    is_queueing: bool = False
+    reduction: float = 1.0
+    """The factor by which a limit would end the queue, at least one half."""
 
-    def add(self, seconds: float) -> None:
+    def add(self, seconds: float, tokens: int) -> None:
         """One more reply."""
-        self.recent = seconds if not self.recent else 0.9 * self.recent + 0.1 * seconds
-        self.best = min(self.best * 1.0005, seconds)
-        self.seen += 1
+        self.seconds += seconds
+        self.tokens += max(1, tokens)
+        self.replies += 1
 
-    @property
-    def is_queueing(self) -> bool:
-        """The recent mean says that requests wait in the server."""
-        return self.seen > START and self.recent > QUEUEING * self.best
-
-    def round_is_over(self, limit: float) -> bool:
-        """Whether a whole round trip's replies have come since the last time this was true."""
-        if self.seen - START < limit:
+    def end_round(self, limit: float) -> bool:
+        """Whether a round trip's replies have come; if so, judge them and begin the next round."""
+        if self.replies < max(limit, START):
             return False
-        self.seen = START + 1
+        now = time.monotonic()
+        each, rate = self.seconds / self.tokens, self.tokens / max(now - self.began, 1e-9)
+        self.is_queueing = each > QUEUEING * self.best and rate < WORTHWHILE * self.most
+        self.reduction = min(0.95, max(0.5, QUEUEING * self.best / each))
+        self.best, self.most = min(1.01 * self.best, each), max(0.99 * self.most, rate)
+        self.seconds, self.tokens, self.replies, self.began = 0.0, 0, 0, now
         return True

@@ -79,7 +79,6 @@ def describe_run(
     workspace: Workspace,
     command: list[str],
     phases: Sequence[str],
-    reuse: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of run.json: everything that decides what the run will do, and on what it runs."""
     from nexa_core import __version__
@@ -104,7 +103,7 @@ def describe_run(
         "prompts": {key: _store_prompt(prompt) for key, prompt in plan.prompts.items()},
         "environment": describe_environment(workspace.root),
         "plugins": plan.plugins.fingerprint(),
-        "reuse": list(reuse),
+        "reuse": [],
         "rehearsal": False,
     }
 

@@ -43,9 +43,13 @@ class Models:
     def __init__(self, plugins: Plugins) -> None:
         self._plugins = plugins
         self._built: dict[str, Model] = {}
+        self.addresses: dict[str, str] = {}
+        """Where addresses of roles really are, for those that are another in each process."""
 
     def get(self, role: Role, place: Place | None = None) -> Model:
         """The model a role names; equal roles share one."""
+        if role.base_url in self.addresses:
+            role = role.model_copy(update={"base_url": self.addresses[role.base_url]})
         key = role.model_dump_json(exclude={"sampling"})
         if key not in self._built:
             self._built[key] = self._plugins.build_model(role, place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 import pytest
 
@@ -113,12 +114,32 @@ async def test_the_breaker_lets_one_ask(monkeypatch: pytest.MonkeyPatch) -> None
     assert not gate.is_open
 
 
+async def work(gate: Admission, capacity: int, replies: int) -> None:
+    """A server that does `capacity` requests at once, each 2 ms; the rest queue in it."""
+    places = asyncio.Semaphore(capacity)
+
+    async def ask() -> None:
+        began = await gate.enter()
+        async with places:
+            await asyncio.sleep(0.002)
+        gate.leave(began, tokens=100)
+
+    await asyncio.gather(*(ask() for _ in range(replies)))
+
+
 async def test_a_self_hosted_server_that_queues_is_asked_less() -> None:
-    """No 429 ever comes; the latency per token says it."""
+    """No 429 ever comes; the latency says it, and the limit stays near what the server does at once."""
     gate = Admission(400, self_hosted=True)
-    for began in await fill(gate):
-        gate.leave(began, tokens=1_000_000)
-    limit = gate.limit
-    for _ in range(400):
-        gate.leave(await gate.enter() - 5.0, tokens=10)
-    assert gate.limit < limit
+    await work(gate, 40, 4_000)
+    assert 30 <= gate.limit <= 160
+
+
+async def test_replies_of_unlike_length_are_no_sign_of_a_queue() -> None:
+    """Seconds per token differ tenfold from reply to reply, and the limit still grows."""
+    gate = Admission(100, self_hosted=True)
+    under_way = deque(await fill(gate))
+    for n in range(6_000):
+        seconds = 0.05 + 0.05 * (n % 2)
+        gate.leave(under_way.popleft() - seconds, tokens=30 if n % 3 else 300)
+        under_way.extend(await fill(gate))
+    assert gate.limit == 100
