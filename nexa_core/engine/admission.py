@@ -273,6 +273,7 @@ class Latency:
     seconds: float = 0.0
     tokens: int = 0
     replies: int = 0
+    size: float = START
     began: float = field(default_factory=time.monotonic)
     best: float = math.inf
     most: float = 0.0
@@ -288,12 +289,13 @@ class Latency:
 
     def end_round(self, limit: float) -> bool:
         """Whether a round trip's replies have come; if so, judge them and begin the next round."""
-        if self.replies < max(limit, START):
+        if self.replies < self.size:
             return False
         now = time.monotonic()
         each, rate = self.seconds / self.tokens, self.tokens / max(now - self.began, 1e-9)
         self.is_queueing = each > QUEUEING * self.best and rate < WORTHWHILE * self.most
         self.reduction = min(0.95, max(0.5, QUEUEING * self.best / each))
-        self.best, self.most = min(1.01 * self.best, each), max(0.99 * self.most, rate)
+        self.best, self.most = min(1.002 * self.best, each), max(0.99 * self.most, rate)
         self.seconds, self.tokens, self.replies, self.began = 0.0, 0, 0, now
+        self.size = max(limit, START)  # fixed here, as the limit grows while the round lasts
         return True

@@ -115,13 +115,13 @@ async def test_the_breaker_lets_one_ask(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def work(gate: Admission, capacity: int, replies: int) -> None:
-    """A server that does `capacity` requests at once, each 2 ms; the rest queue in it."""
+    """A server that does `capacity` requests at once, each 5 ms; the rest queue in it."""
     places = asyncio.Semaphore(capacity)
 
     async def ask() -> None:
         began = await gate.enter()
         async with places:
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.005)
         gate.leave(began, tokens=100)
 
     await asyncio.gather(*(ask() for _ in range(replies)))
@@ -130,7 +130,7 @@ async def work(gate: Admission, capacity: int, replies: int) -> None:
 async def test_a_self_hosted_server_that_queues_is_asked_less() -> None:
     """No 429 ever comes; the latency says it, and the limit stays near what the server does at once."""
     gate = Admission(400, self_hosted=True)
-    await work(gate, 40, 4_000)
+    await work(gate, 40, 5_000)
     assert 30 <= gate.limit <= 160
 
 
