@@ -189,15 +189,15 @@ def is_local(role: Role) -> bool:
 def rates_of(role: Role) -> Rates | None:
     """What a role's tokens cost: its own `price:`, else the book's where it holds, else None.
 
-    The book holds for a provider's own host and for its standard service tier. A role with
-    `batch: true` gets the rates of the batch endpoint. A local role has no rates: see `is_local`.
+    The book holds for a provider's own host and for its standard service tier. These are the rates
+    of single calls, for a role with `batch: true` too: what goes into a batch costs `batched()`. A
+    local role has no rates: see `is_local`.
     """
     if role.price is not None:
         return Rates.of(role.price)
     if is_local(role) or not _is_at_home(role) or not _is_standard(role.extra_body):
         return None
-    rates = read_price_book().find(role.model)
-    return rates.batched() if rates is not None and role.batch is True else rates
+    return read_price_book().find(role.model)
 
 
 def warn_of_age(roles: Mapping[str, Role], today: dt.date | None = None) -> list[str]:

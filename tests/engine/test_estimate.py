@@ -137,6 +137,18 @@ def test_batches_cost_what_the_book_says(paid: Any, work_out: Any) -> None:
     assert found["seconds"] == 86_400
 
 
+def test_a_dearer_fallback_counts_in_the_most(paid: Any, work_out: Any) -> None:
+    """It does not change what is expected; where its price is unknown, so is the most."""
+    cheap = {"model": "openai/gpt-4o-mini", "sampling": {"max_tokens": 20}}
+    alone, dear, unknown = (
+        work_out(_chat(paid, {**cheap, "fallbacks": fallbacks}))
+        for fallbacks in ([], ["openai/gpt-4o"], ["openai/unheard-of"])
+    )
+    assert alone["usd"] == dear["usd"] == unknown["usd"]
+    assert dear["usd_most"] > 10 * alone["usd_most"] and unknown["usd_most"] is None
+    assert any("fallback 'openai/unheard-of'" in warning for warning in unknown["warnings"])
+
+
 def _chat(paid: Any, model: dict[str, Any]) -> dict[str, Any]:
     made = paid(models={"m": model})
     step = {**made["steps"][0]["generate"], "prompt": {"user": "{{ question }}"}}

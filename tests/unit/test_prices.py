@@ -136,10 +136,11 @@ def test_the_book_holds_at_the_providers_own_host_only(role: dict, known: bool) 
     assert (rates_of(Role(model="openai/gpt-4o-mini", **role)) is not None) is known
 
 
-def test_a_batch_role_pays_batch_prices() -> None:
-    """`batch: true` means the provider's batch endpoint; a number is a local batch size."""
-    role = Role(model="openai/gpt-4o-mini", batch=True)
-    assert rates_of(role) == rates("openai/gpt-4o-mini").batched()
+def test_a_batch_role_reserves_its_single_calls_in_full() -> None:
+    """Only what goes into a batch is cheaper: a call that is sent by itself is bounded by itself."""
+    found = rates_of(Role(model="openai/gpt-4o-mini", batch=True))
+    assert found == rates("openai/gpt-4o-mini")
+    assert found is not None and found.batched().bound(1000, 10) == found.bound(1000, 10) // 2
 
 
 def test_local_models_cost_time_not_tokens() -> None:

@@ -31,7 +31,7 @@ from nexa_core.engine.estimate.rows import (
 )
 from nexa_core.engine.plan import Plan
 from nexa_core.pipeline import Role
-from nexa_core.prices import rates_of, read_price_book, warn_of_age
+from nexa_core.prices import read_price_book, warn_of_age
 from nexa_core.protocols import Source
 
 __all__ = ["estimate_plan"]
@@ -60,7 +60,7 @@ def estimate_plan(
     pilot = plan_pilot(plan, flow, assumed, sample.total)
     scale = plan_scale(plan, flow, pilot, sample.total)
     used = [*(step.role for step in steps), *(use[0] for use in _reviewers(plan))]
-    prices = {name: Price(role, rates_of(role)) for name, role in plan.pipeline.models.items()}
+    prices = {name: Price.of(role) for name, role in plan.pipeline.models.items()}
     lines = _list_lines(plan, steps, flow, pilot, scale, prices, assumed)
     accepted = scale.accepted if scale else (pilot.expected * flow.accepted if pilot else 0.0)
     total = sum_lines(lines)
@@ -256,6 +256,12 @@ def _find_warnings(
         "`price: {input: …, output: …}`, dollars per million tokens (0 where it costs nothing)."
         for name in names
         if not prices[name].known
+    ]
+    found += [
+        f"What the fallback '{other.role.model}' of '{name}' costs is unknown, and so is the most."
+        for name in names
+        for other in prices[name].others
+        if not other.known
     ]
     found += warn_of_age({name: prices[name].role for name in names})
     for step in steps:

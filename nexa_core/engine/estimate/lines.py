@@ -8,8 +8,9 @@ from typing import Any
 
 from nexa_core.engine.estimate.assumptions import Assumptions
 from nexa_core.engine.estimate.prompts import StepCalls
+from nexa_core.engine.plan import fall_back
 from nexa_core.pipeline import Role
-from nexa_core.prices import Rates, is_local
+from nexa_core.prices import Rates, is_local, rates_of
 from nexa_core.records import Usage
 
 __all__ = ["Line", "Price", "add_money", "add_seconds", "price_line", "sum_lines"]
@@ -41,15 +42,31 @@ class Line:
 
 @dataclass(frozen=True)
 class Price:
-    """How a role is paid: by `rates` per token, by `usd_per_hour`, or nobody knows (`known` is False)."""
+    """How a role is paid: by `rates` per token, by `usd_per_hour`, or nobody knows (`known` is False).
+
+    `others` are the rates of its fallbacks; they count in what it costs at most.
+    """
 
     role: Role
     rates: Rates | None
+    others: tuple[Price, ...] = ()
+
+    @classmethod
+    def of(cls, role: Role) -> Price:
+        """What a role costs; with `batch: true` what its batches do."""
+        rates = rates_of(role)
+        others = tuple(cls.of(fall_back(role, reference)) for reference in role.fallbacks)
+        return cls(role, rates.batched() if rates and role.batch is True else rates, others)
 
     @property
     def known(self) -> bool:
         """Whether the cost can be told."""
         return self.rates is not None or is_local(self.role) or self.role.usd_per_hour is not None
+
+    def bound(self, prompt_tokens: int, completion_tokens: int) -> int:
+        """The most one call costs, whichever of its models answers, in nano-dollars."""
+        rates = [each.rates for each in (self, *self.others) if each.rates is not None]
+        return max((each.bound(prompt_tokens, completion_tokens) for each in rates), default=0)
 
     @property
     def told(self) -> str:
@@ -96,14 +113,18 @@ def _nano(
     price: Price, calls: float, seconds: float, prompts: Sequence[int], answer: int, bound: bool
 ) -> float | None:
     """The money of so many calls, each like one of the sample."""
-    if not price.known:
+    if not price.known or (bound and not all(other.known for other in price.others)):
         return None
     hours = seconds / 3600 * (price.role.usd_per_hour or 0.0) * NANO
     rates = price.rates
-    if rates is None or not prompts:
+    if not prompts or (rates is None and not bound):
         return hours
-    ask = rates.bound if bound else lambda into, out: rates.cost(Usage(into, out))
-    return hours + calls * sum(ask(tokens, answer) for tokens in prompts) / len(prompts)
+    if bound:
+        each = [price.bound(tokens, answer) for tokens in prompts]
+    else:
+        assert rates is not None
+        each = [rates.cost(Usage(tokens, answer)) for tokens in prompts]
+    return hours + calls * sum(each) / len(prompts)
 
 
 def _seconds_each(step: StepCalls, role: Role, assumed: Assumptions) -> float:
