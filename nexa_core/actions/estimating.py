@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nexa_core.engine.binding import bind
-from nexa_core.engine.estimate import estimate_plan, read_assumptions
+from nexa_core.engine.estimate import estimate_plan, measure_run, read_assumptions
 from nexa_core.engine.estimate.prompts import SAMPLE_ROWS
+from nexa_core.engine.plan import Plan
 from nexa_core.pipeline import load_pipeline
 from nexa_core.plugins import load_plugins
+from nexa_core.protocols import Source
+from nexa_core.store.files import replace_file
+from nexa_core.store.runs import Run, open_run
 from nexa_core.workspace import Workspace
 
-__all__ = ["estimate", "estimate_plan"]
+__all__ = ["estimate", "estimate_plan", "keep_estimate"]
 
 
 def estimate(
@@ -21,6 +26,7 @@ def estimate(
     sets: Sequence[str] = (),
     assume: Sequence[str] = (),
     rows: int = SAMPLE_ROWS,
+    like: str | None = None,
     *,
     workspace: Workspace,
     workspace_plugins: bool = True,
@@ -28,7 +34,8 @@ def estimate(
     """Calls, tokens, dollars and time of a run of this file; see `estimate_plan`.
 
     `assume` holds texts like `acceptance=0.6` and `answer.tokens=250`. `rows` of the source are
-    rendered. No model is asked and no key is needed.
+    rendered. `like` names a run whose measured acceptance and answer lengths are taken for what
+    `assume` leaves open. No model is asked and no key is needed.
 
     Raises:
         UsageError: Something in the file or among the assumptions is wrong.
@@ -37,4 +44,13 @@ def estimate(
     pipeline = load_pipeline(workspace.find_pipeline(str(file)), sets)
     plan, source = bind(pipeline, workspace, load_plugins(workspace, workspace_plugins))
     asking = [step.id for step in pipeline.steps if hasattr(step, "model")]
-    return estimate_plan(plan, source, read_assumptions(assume, asking), rows)
+    assumed = read_assumptions(assume, asking)
+    if like is not None:
+        assumed = measure_run(open_run(workspace.artifacts_path, like), plan, assumed)
+    return estimate_plan(plan, source, assumed, rows)
+
+
+def keep_estimate(run: Run, plan: Plan, source: Source | None) -> None:
+    """Put the estimate of a run that begins beside its run.json, for the report to hold it against."""
+    content = json.dumps(estimate_plan(plan, source), indent=1)
+    replace_file(run.estimate_path, content.encode())

@@ -25,10 +25,16 @@ if TYPE_CHECKING:
     metavar="NAME=VALUE",
     help="Take something else for granted: acceptance=0.6, STEP.tokens=250. Repeatable.",
 )
+@click.option("--like", metavar="RUN", help="Take acceptance and answer lengths from a run.")
 @with_sets
 @pass_session
 def estimate(
-    session: Session, file: str, rows: int, assume: Sequence[str], sets: Sequence[str]
+    session: Session,
+    file: str,
+    rows: int,
+    assume: Sequence[str],
+    like: str | None,
+    sets: Sequence[str],
 ) -> None:
     """Say what a run will cost, before it costs anything.
 
@@ -39,7 +45,7 @@ def estimate(
 
     allowed = session.workspace_plugins
     found = work_out(
-        file, sets, assume, rows, workspace=session.workspace, workspace_plugins=allowed
+        file, sets, assume, rows, like, workspace=session.workspace, workspace_plugins=allowed
     )
     if not session.as_json:
         for warning in found["warnings"]:
@@ -168,22 +174,34 @@ def _show_assumed(found: Mapping[str, Any]) -> RenderableType:
     from nexa_core.cli import look
 
     assumed = found["assumed"]
-    lengths = [_show_length(step) for step in found["steps"] if not step["retry"]]
+    origins = dict.fromkeys(assumed["measured"], "; measured") | dict.fromkeys(
+        assumed["given"], "; as you said"
+    )
+    lengths = [_show_length(step, origins) for step in found["steps"] if not step["retry"]]
     local = {"local", "hf"} & {role["model"].partition("/")[0] for role in found["roles"]}
     remote = len(local) < len({role["model"].partition("/")[0] for role in found["roles"]})
     named = _ASSUMED | (_ASSUMED_LOCAL if local else {}) | (_ASSUMED_REMOTE if remote else {})
-    rest = [(look.say(name, "dim"), f"{assumed[name]:g}", words) for name, words in named.items()]
+    rest = [
+        (look.say(name, "dim"), f"{assumed[name]:.3g}", words + origins.get(name, ""))
+        for name, words in named.items()
+    ]
     title = f"Assumed, over {show_many(found['sampled_rows'], 'rendered row')}"
     return look.block(title, look.columns([*rest[:1], *lengths, *rest[1:]], right=(1,)))
 
 
-def _show_length(step: Mapping[str, Any]) -> tuple[object, object, object]:
+def _show_length(
+    step: Mapping[str, Any], origins: Mapping[str, str]
+) -> tuple[object, object, object]:
     from nexa_core.cli import look
 
     answer, prompt = step["completion_tokens"], step["prompt_tokens"]
     most, mean = show_count(answer["most"]), show_count(prompt["mean"])
-    words = f"tokens an answer, {most} at most; prompts of {mean}, counted by {step['counted_by']}"
-    return look.say(f"{step['step']}.tokens", "dim"), show_count(answer["expected"]), words
+    name = f"{step['step']}.tokens"
+    words = (
+        f"tokens an answer, {most} at most{origins.get(name, '')}; prompts of {mean}, counted by "
+    )
+    words += step["counted_by"]
+    return look.say(name, "dim"), show_count(answer["expected"]), words
 
 
 _ASSUMED = {

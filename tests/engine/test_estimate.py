@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from nexa_core.actions.estimating import estimate, estimate_plan
 from nexa_core.engine.binding import bind
-from nexa_core.engine.estimate import Assumptions, read_assumptions
+from nexa_core.engine.estimate import Assumptions, measure_run, read_assumptions
 from nexa_core.engine.estimate.rows import trace_rows
 from nexa_core.errors import UsageError
 from nexa_core.pipeline import pipeline_from
 from nexa_core.plugins import load_plugins
+from nexa_core.store.runs import Run, open_run
 from nexa_core.workspace import Workspace
 
 PRICE = {"input": 100.0, "output": 200.0}
@@ -58,6 +59,27 @@ def test_the_estimate_of_a_whole_source_is_its_bill(run: Any, paid: Any, work_ou
     assert found["calls"] == made["calls"]["asked"] == 60
     assert found["usd"] == pytest.approx(made["cost_usd"], abs=1e-9) and found["usd"] > 0
     assert found["accepted_rows"] == made["rows"]["accepted"] == 60
+
+
+def test_an_earlier_run_says_what_nobody_set(
+    run: Any, paid: Any, work_out: Any, workspace: Workspace
+) -> None:
+    """Its lengths and its acceptance at first attempts are taken; what somebody set stands."""
+    pipeline = paid(steps=None)
+    pipeline["steps"] = [*paid()["steps"], {"check": [{"length": {"min_tokens": 9}}]}]
+    pipeline["steps"][0]["generate"]["sampling"] = {"temperature": 1.0, "max_tokens": 20}
+    made = run(pipeline, "before")
+    accepted = made.as_json()["rows"]["accepted"]
+    plan, _ = bind(pipeline_from(pipeline), workspace, load_plugins(workspace, announce=print))
+    found = measure_run(made_run(workspace, "before"), plan, Assumptions())
+    assert (found.acceptance, found.tokens) == (accepted / 60, {"answer": 8})
+    assert found.measured == {"acceptance", "answer.tokens"} and 0 < accepted < 60
+    given = read_assumptions(["answer.tokens=5"], ["answer"])
+    assert measure_run(made_run(workspace, "before"), plan, given).tokens == {"answer": 5}
+
+
+def made_run(workspace: Workspace, name: str) -> Run:
+    return open_run(workspace.artifacts_path, name)
 
 
 def test_a_sample_stands_for_the_rest(paid: Any, work_out: Any) -> None:

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from nexa_core.engine.estimate.assumptions import Assumptions, read_assumptions
 from nexa_core.engine.estimate.bill import estimate_plan
+from nexa_core.engine.estimate.measured import measure_run
 
-__all__ = ["Assumptions", "estimate_plan", "read_assumptions"]
+__all__ = ["Assumptions", "estimate_plan", "measure_run", "read_assumptions"]

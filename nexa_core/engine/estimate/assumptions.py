@@ -40,6 +40,8 @@ class Assumptions:
     tokens: Mapping[str, int] = field(default_factory=dict)
     given: frozenset[str] = frozenset()
     """The names that somebody set."""
+    measured: frozenset[str] = frozenset()
+    """The names whose values an earlier run measured."""
 
     def expected(self, step: str, most: int | None) -> int:
         """The tokens that an answer of a step is expected to have."""
@@ -48,13 +50,15 @@ class Assumptions:
         return round(most * self.fill) if most else self.answer
 
     def as_json(self) -> dict[str, Any]:
-        """Names and values; `given` lists those that somebody set."""
+        """Names and values; `given` lists those that somebody set, `measured` those of a run."""
         named = {name: getattr(self, name) for name in _NAMES}
         lengths = {f"{step}{_TOKENS}": tokens for step, tokens in self.tokens.items()}
-        return {**named, **lengths, "given": sorted(self.given)}
+        known = {"given": sorted(self.given), "measured": sorted(self.measured)}
+        return {**named, **lengths, **known}
 
 
-_NAMES = tuple(each.name for each in fields(Assumptions) if each.name not in ("tokens", "given"))
+_NOT_NUMBERS = ("tokens", "given", "measured")
+_NAMES = tuple(each.name for each in fields(Assumptions) if each.name not in _NOT_NUMBERS)
 _SHARES = ("acceptance", "fill", "failure_part")
 
 
