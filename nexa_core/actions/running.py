@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import threading
@@ -42,6 +43,9 @@ HELD_PATH = "rows-in-memory.parquet"
 """What stands for `source.path` in a pipeline whose rows are given in memory."""
 CHANGEABLE = ("budget", "fail_over")
 """Sections that may change after a run has begun; what comes after the rows may too, by its own command."""
+
+PACE = re.compile(r"models\.[a-z][a-z0-9_]*\.(concurrency|rpm|tpm)")
+"""Paths that only say how fast a run goes."""
 
 
 @dataclass(frozen=True)
@@ -259,10 +263,12 @@ def _change_settings(
 ) -> tuple[Plan, list[SettingChanged]]:
     """The plan with the settings that may change later; others are refused."""
     for each in sets:
-        if each.partition("=")[0].partition(".")[0] not in changeable:
+        path = each.partition("=")[0]
+        if path.partition(".")[0] not in changeable and not PACE.fullmatch(path):
             raise UsageError(
                 f"'{each}' cannot change in a run that has begun.",
-                f"These can: {', '.join(changeable)}. For anything else start a new run.",
+                f"These can: {', '.join(changeable)}, and of a model its concurrency, rpm and tpm. "
+                "For anything else start a new run.",
             )
     if not sets:
         return plan, []

@@ -113,6 +113,13 @@ class Budget:
         self.reserved += nano
         return Reservation(self, role, nano)
 
+    def reclaim(self, role: str, nano: int) -> Reservation:
+        """Hold again what a process that died left at risk: its request is still under way."""
+        self.at_risk[role] -= nano
+        self._gone -= nano
+        self.reserved += nano
+        return Reservation(self, role, nano)
+
     def end(self, held: Reservation, settled: int = 0, at_risk: int = 0) -> None:
         """Give back what a reservation held, and count what became of it."""
         self.reserved -= held.nano

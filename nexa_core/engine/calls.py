@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from nexa_core.engine.deferred import Deferred
 from nexa_core.engine.dispatch import Answer, Caller, CallJournal, Dispatch
 from nexa_core.errors import NexaError
 from nexa_core.protocols import Model
@@ -96,13 +97,14 @@ def identify(model: Model, request: Request, subject: Subject, options: Sequence
 class Calls:
     """Every call of one shard.
 
-    `known` maps call ids to the reply frames an earlier process journaled, `reused` to replies of
-    other runs. `spent` is the money that earlier processes paid for this shard.
+    `known` maps call ids to the reply frames an earlier process journaled, `begun` to its intents
+    without an end, `reused` to replies of other runs. `spent` is the money that earlier processes paid for this shard.
     """
 
     dispatch: Dispatch = field(default_factory=Dispatch)
     journal: CallJournal | None = None
     known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    begun: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reused: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     spent: Spent = field(default_factory=Spent)
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -157,6 +159,8 @@ class Calls:
         if missing and caller.model.batch_size:
             # A batch is computed whole: its numbers may depend on its composition.
             answers = await self._compute(caller, requests, missing, ask_many)
+        elif missing and caller.is_batched and kind is Completion:
+            answers = await self._defer(caller, missing)
         elif missing:
             answers = await self._send(caller, missing, ask_one)
         return [
@@ -185,6 +189,16 @@ class Calls:
             if isinstance(answer, BaseException):
                 raise answer
         return {r.id: a for r, a in zip(missing, found, strict=True) if isinstance(a, Answer)}
+
+    async def _defer(self, caller: Caller, missing: Sequence[Request]) -> dict[str, Answer]:
+        deferred = Deferred(self.dispatch, caller, self.journal, self.known, self.begun)
+        answers = await deferred.ask(missing)
+        for request in missing:
+            # The money that the dead process left at risk is settled now, one way or the other.
+            frame = self.begun.get(request.id, {})
+            if "nonce" in frame:
+                self.spent.at_risk[caller.role] -= frame.get("reserved_nano") or 0
+        return answers
 
     async def _compute(
         self,

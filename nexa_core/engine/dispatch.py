@@ -23,7 +23,7 @@ from nexa_core.errors import CallFailed, Charge, Failure, ModelError, NexaError
 from nexa_core.events import CallsProgressed
 from nexa_core.pipeline import Role
 from nexa_core.prices import Rates
-from nexa_core.protocols import Model, RemoteModel
+from nexa_core.protocols import BatchModel, Model, RemoteModel
 from nexa_core.records import Request, Usage, encode_json
 
 MOST_TRIES = 6
@@ -91,6 +91,12 @@ class Caller:
     def model(self) -> Model:
         """The model that is asked first."""
         return self.lines[0].model
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether completions come from the provider's batch endpoint."""
+        line = self.lines[0]
+        return line.role.batch is True and isinstance(line.model, BatchModel)
 
 
 @dataclass(slots=True)
@@ -273,7 +279,7 @@ class Dispatch:
             used, quota = _tokens(reply.usage), reply.quota
             self.answered += 1
         else:
-            cost, risk = _charge(failed, line, held.nano)
+            cost, risk = charge_of(failed, line, held.nano)
             answer.failures.append(_class_of(failed))
             self.failures[_class_of(failed)] += 1
             answer.error = failed
@@ -283,7 +289,7 @@ class Dispatch:
                     role=held.role,
                     cost_nano=cost,
                     at_risk_nano=risk,
-                    **_describe(failed),
+                    **describe_failure(failed),
                 )
             used, quota = 0, None
         if risk:
@@ -314,8 +320,14 @@ class Dispatch:
         least = min(failed.retry_after or 0.0, LONGEST_PAUSE_SECONDS)
         first, most = BACKOFF_SECONDS
         seconds = least + random.uniform(0, min(most, first * 2 ** min(tries, 10)))
-        nap: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = asyncio.get_running_loop().call_later(seconds, _finish, nap)
+        await self.nap(seconds)
+
+    async def nap(self, seconds: float) -> None:
+        """Sleep; a stop or the end of the run wakes it with its error."""
+        self.check()
+        loop = asyncio.get_running_loop()
+        nap: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _finish, nap)
         self._naps.add(nap)
         try:
             await nap
@@ -372,7 +384,7 @@ def _finish(nap: asyncio.Future[None]) -> None:
         nap.set_result(None)
 
 
-def _charge(failed: Exception, line: Line, reserved: int) -> tuple[int, int]:
+def charge_of(failed: Exception, line: Line, reserved: int) -> tuple[int, int]:
     """Settled and at-risk nano-dollars of a try that failed."""
     if isinstance(failed, NexaError):
         return 0, 0
@@ -387,7 +399,8 @@ def _class_of(failed: Exception) -> str:
     return str(failed.failure) if isinstance(failed, CallFailed) else type(failed).__name__
 
 
-def _describe(failed: Exception) -> Mapping[str, Any]:
+def describe_failure(failed: Exception) -> Mapping[str, Any]:
+    """A failed try as the journal keeps it, with the body where one came."""
     fields: dict[str, Any] = {"error": str(failed) or type(failed).__name__}
     if isinstance(failed, CallFailed):
         fields |= {"failure": str(failed.failure), "status": failed.status, "raw": failed.raw}

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nexa_core.engine.context import Context
+from nexa_core.engine.dispatch import DEFAULT_CONCURRENCY
 from nexa_core.engine.pilot import Iteration
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.sources import SourceRow, invent_rows
@@ -17,6 +18,8 @@ from nexa_core.records import State
 from nexa_core.stats import bounds
 
 REMOTE_OVERLAP = 2
+BATCH_OVERLAP = 8
+MOST_OVERLAP = 32
 FEWEST_ROWS = 16
 SPARE = 1.05
 
@@ -104,7 +107,7 @@ class Goal:
         settings = plan.pipeline.scale
         assert settings is not None
         self._settings, self._unit, self._pilot = settings, unit, pilot
-        self.overlap = 1 if _answers_batches(plan) else REMOTE_OVERLAP
+        self.overlap = find_overlap(plan)
         self.max_rows = self._most_rows()
 
     def _most_rows(self) -> int | None:
@@ -172,9 +175,18 @@ class Goal:
         return f"{self.accepted} of {wanted} rows accepted: {why}"
 
 
-def _answers_batches(plan: Plan) -> bool:
-    return any(
-        plan.models.get(plan.pipeline.models[step.model]).batch_size
-        for step in plan.pipeline.steps
-        if hasattr(step, "model")
-    )
+def find_overlap(plan: Plan) -> int:
+    """How many shards are under way at once, so that no tail idles an endpoint.
+
+    One where a model of this process answers; many where batches take hours; else enough to fill
+    every place that a role may have twice.
+    """
+    steps = [step for step in plan.pipeline.steps if hasattr(step, "model")]
+    lines = [line for step in steps for line in plan.lines(step.model)]
+    if any(line.model.batch_size for line in lines):
+        return 1
+    if any(line.role.batch is True for line in lines):
+        return BATCH_OVERLAP
+    widest = max((line.role.concurrency or DEFAULT_CONCURRENCY for line in lines), default=1)
+    rows = plan.pipeline.scale.shard_rows if plan.pipeline.scale else 1
+    return min(MOST_OVERLAP, max(REMOTE_OVERLAP, math.ceil(2 * widest / rows) + 1))

@@ -121,6 +121,7 @@ class Unit:
             self.context.dispatch,
             journal,
             found.replies,
+            found.intents,
             self.context.reused,
             journal_money(found),
         )

@@ -13,17 +13,22 @@ from nexa_core.engine.calls import Outcome, Subject
 from nexa_core.engine.dispatch import Caller
 from nexa_core.engine.steps.stream import Stream, in_groups, side_by_side
 from nexa_core.errors import PromptFileError
-from nexa_core.protocols import Model
 from nexa_core.records import State
 
 REMOTE_BATCH = 32
 REMOTE_AHEAD = 64
+WHOLE_SHARD = 1 << 40
 
 
-def flow(model: Model, batches: Stream, work: Callable[[Batch], Awaitable[Batch]]) -> Stream:
-    """Rows through a model step: fixed groups for a model that answers batches, else many at once."""
-    if model.batch_size:
-        return in_groups(batches, work, model.batch_size)
+def flow(caller: Caller, batches: Stream, work: Callable[[Batch], Awaitable[Batch]]) -> Stream:
+    """Rows through a model step: in groups for a model that answers batches, else many at once.
+
+    A provider's batch endpoint gets the rows of the whole shard.
+    """
+    if caller.model.batch_size:
+        return in_groups(batches, work, caller.model.batch_size)
+    if caller.is_batched:
+        return in_groups(batches, work, WHOLE_SHARD)
     return side_by_side(batches, work, REMOTE_AHEAD)
 
 

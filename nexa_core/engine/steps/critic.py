@@ -43,7 +43,7 @@ class Critic:
     seed: int
 
     def run(self, batches: Stream) -> Stream:
-        return flow(self.caller.model, batches, self._judge)
+        return flow(self.caller, batches, self._judge)
 
     async def _judge(self, batch: Batch) -> Batch:
         batch, indices, prompts = render_rows(batch, self.id, self._both_orders)

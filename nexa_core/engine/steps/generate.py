@@ -41,7 +41,7 @@ class Generate:
     vary: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def run(self, batches: Stream) -> Stream:
-        return flow(self.caller.model, self._spread(batches), self._answer)
+        return flow(self.caller, self._spread(batches), self._answer)
 
     async def _spread(self, batches: Stream) -> Stream:
         async for batch in batches:

@@ -1,0 +1,146 @@
+"""Provider batches: sent by bytes and count, found again, reconciled row by row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from nexa_core.actions.running import resume_run, run_pipeline
+from nexa_core.engine import deferred
+from nexa_core.engine.campaign import Outcome
+from nexa_core.store.manifest import read_manifest
+from nexa_core.testing.chaos import Faults, Settings, serve_in_thread
+from nexa_core.workspace import Workspace
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deferred, "POLL_SECONDS", (0.02, 0.05))
+    monkeypatch.setattr(deferred, "_backoff", lambda tries, least=None: 0.01)
+
+
+@pytest.fixture
+def collect(workspace: Workspace) -> Run:
+    """Run a batched pipeline of 40 rows against a server."""
+
+    def run(url: str, **more: Any) -> Outcome:
+        lines = [json.dumps({"id": f"q{n}", "prompt": f"What is {n}?"}) for n in range(40)]
+        (workspace.root / "rows.jsonl").write_text("\n".join(lines))
+        role = {"model": "openai/chaos", "base_url": url, "batch": True}
+        role |= {"price": {"input": 0.15, "output": 0.6}, "sampling": {"max_tokens": 400}}
+        step = {"id": "answer", "model": "teacher", "prompt": {"user": "{{ prompt }}"}}
+        pipeline = {
+            "nexa": 1,
+            "name": "batched",
+            "source": {"path": "rows.jsonl", "id": "id"},
+            "models": {"teacher": role},
+            "steps": [{"generate": {**step, "into": "response"}}],
+            "scale": {"rows": "all", "shard_rows": 20},
+            **more,
+        }
+        path = workspace.root / "batched.yaml"
+        path.write_text(json.dumps(pipeline))
+        return run_pipeline(path, workspace=workspace, run_id="b")
+
+    return run
+
+
+def calls_of(folder: Path) -> list[dict[str, Any]]:
+    """Every committed call."""
+    files = sorted((folder / "scale" / "shards").glob("*.calls.parquet"))
+    return [row for path in files for row in pq.read_table(path).to_pylist()]
+
+
+def test_a_shard_is_one_batch(collect: Run, workspace: Workspace) -> None:
+    """Forty rows in two shards are two batches, each row answered once and billed once."""
+    with serve_in_thread(Settings(batch_seconds=0.1)) as server:
+        outcome = collect(server.url)
+        bill = server.stats.bill_nano
+    assert (outcome.status, outcome.as_json()["rows"]["accepted"]) == ("done", 40)
+    calls = calls_of(workspace.artifacts_path / "b")
+    assert {call["origin"] for call in calls} == {"asked"}
+    assert sum(call["cost_nano"] for call in calls) >= bill
+
+
+def test_lines_that_are_wrong_are_part_of_a_later_batch(collect: Run, workspace: Workspace) -> None:
+    """Missing lines, errors and duplicates: what may pass is sent again, and no row is doubled."""
+    faults = Faults(line_error=0.2, line_missing=0.1, line_duplicate=0.2, batch_shuffled=1.0)
+    with serve_in_thread(Settings(seed=3, faults=faults)) as server:
+        collect(server.url, fail_over=1.0)
+    calls = calls_of(workspace.artifacts_path / "b")
+    assert len({call["call_id"] for call in calls}) == len(calls) == 40
+    assert max(call["tries"] for call in calls) > 1
+    assert sum(call["error"] is None for call in calls) >= 36
+
+
+def test_a_batch_that_runs_on_is_found_again(
+    collect: Run, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that dies while it waits leaves the id behind; the next one takes the results."""
+
+    async def die(self: Any, batch_id: str) -> Any:
+        raise KeyboardInterrupt
+
+    settings = Settings(batch_seconds=0.2)
+    with serve_in_thread(settings) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(deferred.Deferred, "_wait", die)
+            with pytest.raises(KeyboardInterrupt):
+                collect(server.url)
+        outcome = resume_run("b", workspace=workspace)
+        bill = server.stats.bill_nano
+    # A batch is billed at half of what the role says, so that a second one would double it to this.
+    assert bill < 0.75 * sum(c["cost_nano"] for c in calls_of(workspace.artifacts_path / "b"))
+    assert (outcome.status, outcome.as_json()["rows"]["accepted"]) == ("done", 40)
+    assert outcome.spent.at_risk.total() == 0
+
+
+def test_one_that_was_created_and_not_noted_is_found_by_its_nonce(
+    collect: Run, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the provider's answer and the journal: no second batch is created."""
+    from nexa_openai.batches import BatchEndpointModel
+
+    create = BatchEndpointModel.create_batch
+
+    async def die(self: Any, requests: Any, nonce: str) -> Any:
+        await create(self, requests, nonce)
+        raise KeyboardInterrupt
+
+    with serve_in_thread(Settings()) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(BatchEndpointModel, "create_batch", die)
+            with pytest.raises(KeyboardInterrupt):
+                collect(server.url, scale={"rows": "all", "shard_rows": 40})
+        before = server.stats.bill_nano
+        assert resume_run("b", workspace=workspace).status == "done"
+        assert server.stats.bill_nano == before
+
+
+def test_the_budget_holds_for_batches(collect: Run, workspace: Workspace) -> None:
+    """What the money does not reach is not sent; what was answered is kept."""
+    with serve_in_thread(Settings(bills_maximum=True)) as server:
+        outcome = collect(server.url, budget={"usd": 0.0025})
+        bill = server.stats.bill_nano
+    assert outcome.status == "budget"
+    assert 0 < bill <= 2_500_000
+    assert read_manifest(workspace.artifacts_path / "b" / "scale") == []
+    assert "resume b" in outcome.reason
+
+
+def test_a_file_is_split_by_the_providers_limits(
+    collect: Run, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most seven requests a batch: forty rows still all come back."""
+    from nexa_openai.batches import BatchEndpointModel
+
+    monkeypatch.setattr(BatchEndpointModel, "most_requests", 7)
+    with serve_in_thread(Settings()) as server:
+        assert collect(server.url).as_json()["rows"]["accepted"] == 40
