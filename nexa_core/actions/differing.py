@@ -92,7 +92,7 @@ def _settings(run: Run) -> dict[str, Any]:
 def _flatten(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     for key, each in value.items():
         inner = f"{path}.{key}" if path else str(key)
-        if isinstance(each, Mapping) and each:
+        if isinstance(each, Mapping):
             yield from _flatten(each, inner)
         else:
             yield inner, each

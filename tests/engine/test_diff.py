@@ -41,6 +41,22 @@ def test_it_names_what_was_set_otherwise(pair: dict[str, Any]) -> None:
     assert set(changed) == {"answer.sampling.temperature", "answer.prompt.text"}
 
 
+def test_a_setting_counts_wherever_it_was_written(
+    run: Any, write_rows: Any, answering: Any, workspace: Workspace
+) -> None:
+    """The parameters an iteration ended with are compared, and a path that is only there is no change."""
+    write_rows(ROWS)
+    space = {"answer.sampling.temperature": {"min": 0.1, "max": 1.0}}
+    one = answering(search_space=space)
+    two = copy.deepcopy(one)
+    two["steps"][0]["generate"]["sampling"] = {"max_tokens": 20}
+    two["models"]["m"]["sampling"] = {"temperature": 1.0}
+    run(one, "one")
+    run(two, "two")
+    changed = [each["path"] for each in diff_runs("one", "two", workspace)["configuration"]]
+    assert changed == ["models.m.sampling.temperature"]
+
+
 def test_a_changed_prompt_shows_its_changed_lines(pair: dict[str, Any]) -> None:
     """One prompt differs; the diff holds the new line."""
     [prompt] = pair["prompts"]
