@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ from nexa_core.engine.announcer import Announcer, Listener
 from nexa_core.engine.binding import STORED_SOURCE, bind, bind_stored, describe_run
 from nexa_core.engine.campaign import PHASES, Outcome, run_campaign
 from nexa_core.engine.context import Context, StopFlag
+from nexa_core.engine.estimate import estimate_plan
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.preflight import check_plan
 from nexa_core.engine.sources import ParquetFile, table_of
@@ -29,8 +31,10 @@ from nexa_core.errors import UsageError
 from nexa_core.events import Event, RunResumed, RunStarted, SettingChanged, WarningRaised
 from nexa_core.pipeline import Pipeline, load_pipeline, pipeline_from
 from nexa_core.plugins import Plugins, load_plugins
+from nexa_core.prices import is_local
 from nexa_core.protocols import Source
 from nexa_core.report import write_report
+from nexa_core.store.files import replace_file
 from nexa_core.store.lock import RunLock
 from nexa_core.store.replies import Replies
 from nexa_core.store.runs import Run, create_run, find_run, open_run
@@ -131,6 +135,7 @@ def _begin(
     record = describe_run(plan, source, workspace, command_line(), phases)
     record |= {"reuse": find_reused(workspace, conduct.reuse), "rehearsal": conduct.rehearsal}
     run = create_run(workspace.artifacts_path, run_id, pipeline.name, record)
+    keep_estimate(run, plan, source)
     if held is not None:
         pq.write_table(held.table, run.path / STORED_SOURCE)
         source = ParquetFile(str(run.path / STORED_SOURCE))
@@ -315,6 +320,13 @@ def _carry_out(
             announcer.close()
         outcome.results["report"] = str(write_report(run, reviews))
         return outcome
+
+
+def keep_estimate(run: Run, plan: Plan, source: Source | None) -> None:
+    """Note what the run is expected to ask and cost, where a provider is paid, for the report."""
+    if any(not is_local(role) for role in plan.pipeline.models.values()):
+        estimate = estimate_plan(plan, source)
+        replace_file(run.estimate_path, json.dumps(estimate, indent=1).encode())
 
 
 def read_reused(run: Run, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:

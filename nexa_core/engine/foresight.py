@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,11 +70,21 @@ async def foresee(context: Context) -> CallsPlanned:
         found[step.model] += round(scale * calls.found[step.id])
         missing += calls.to_ask[step.id] // each
     exact = len(rows) == total and context.source is not None
-    return CallsPlanned(_by_role(asked, found), total, exact)
+    return CallsPlanned(_by_role(asked, found), total, exact, _price(context, asked))
 
 
 def _by_role(asked: Mapping[str, int], found: Mapping[str, int]) -> dict[str, dict[str, int]]:
     return {role: {"reused": found[role], "to_ask": asked[role]} for role in asked}
+
+
+def _price(context: Context, asked: Mapping[str, int]) -> dict[str, float]:
+    """What the calls to be asked may cost, by the mean of the estimate that the run began with."""
+    path = context.run.estimate_path
+    if not path.exists():
+        return {}
+    roles = json.loads(path.read_bytes())["roles"]
+    means = {r["role"]: r["usd"] / r["calls"] for r in roles if r["usd"] and r["calls"]}
+    return {role: count * means[role] for role, count in asked.items() if count and role in means}
 
 
 def _plan_rows(context: Context) -> tuple[int, list[SourceRow]]:

@@ -132,7 +132,7 @@ async def _fill(context: Context, unit: Unit, planned: int, used: int) -> None:
         unit.exhausted = len(rows) < count
         if not rows:
             break
-        unit.commit(await unit.compute(len(unit.entries), rows))
+        await unit.commit(await unit.compute(len(unit.entries), rows))
     unit.is_whole = context.holds_every_row(used, unit.source_rows)
 
 
@@ -144,10 +144,10 @@ async def _take_all(context: Context, unit: Unit, size: int) -> None:
             continue
         rows.append(row)
         if len(rows) == size:
-            unit.commit(await unit.compute(len(unit.entries), rows))
+            await unit.commit(await unit.compute(len(unit.entries), rows))
             rows = []
     if rows:
-        unit.commit(await unit.compute(len(unit.entries), rows))
+        await unit.commit(await unit.compute(len(unit.entries), rows))
     unit.exhausted = unit.is_whole = True
 
 

@@ -89,7 +89,7 @@ async def run_scale(context: Context, passed: Iteration | None) -> Scaled:
                 sizes.append(len(rows))
             if not running:
                 break
-            unit.commit(await running[0], goal.quota)
+            await unit.commit(await running[0], goal.quota)
             running.popleft()
     finally:
         await asyncio.gather(*running, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -144,12 +145,19 @@ class Unit:
 
         return report
 
-    def commit(self, work: Work, quota: int | None = None) -> manifests.ShardEntry:
+    async def commit(self, work: Work, quota: int | None = None) -> manifests.ShardEntry:
         """Fold, stamp and store a shard; shards are committed in order.
 
         Accepted rows beyond `quota` become surplus. After this the journal is gone and the shard is
-        in the manifest.
+        in the manifest. The work is done in a thread, so that calls of other shards go on.
         """
+        entry, table = await asyncio.to_thread(self._store, work, quota)
+        self.entries.append(entry)
+        self._announce(entry, table)
+        self._give_up_if_failing(table)
+        return entry
+
+    def _store(self, work: Work, quota: int | None) -> tuple[manifests.ShardEntry, pa.Table]:
         batch = self._fold(work.batch)
         if quota is not None:
             batch = stamp_surplus(batch, quota)
@@ -173,10 +181,7 @@ class Unit:
         )
         manifests.append_entry(self.folder.path, entry)
         work.journal.remove()
-        self.entries.append(entry)
-        self._announce(entry, table)
-        self._give_up_if_failing(table)
-        return entry
+        return entry, table
 
     def _fold(self, batch: Batch) -> Batch:
         for named in self.plan.set_checks:
