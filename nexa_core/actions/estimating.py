@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,12 @@ from typing import Any
 from nexa_core.engine.binding import bind
 from nexa_core.engine.estimate import estimate_plan, measure_run, read_assumptions
 from nexa_core.engine.estimate.prompts import SAMPLE_ROWS
-from nexa_core.engine.plan import Plan
 from nexa_core.pipeline import load_pipeline
 from nexa_core.plugins import load_plugins
-from nexa_core.protocols import Source
-from nexa_core.store.files import replace_file
-from nexa_core.store.runs import Run, open_run
+from nexa_core.store.runs import open_run
 from nexa_core.workspace import Workspace
 
-__all__ = ["estimate", "estimate_plan", "keep_estimate"]
+__all__ = ["estimate", "estimate_plan"]
 
 
 def estimate(
@@ -48,9 +44,3 @@ def estimate(
     if like is not None:
         assumed = measure_run(open_run(workspace.artifacts_path, like), plan, assumed)
     return estimate_plan(plan, source, assumed, rows)
-
-
-def keep_estimate(run: Run, plan: Plan, source: Source | None) -> None:
-    """Put the estimate of a run that begins beside its run.json, for the report to hold it against."""
-    content = json.dumps(estimate_plan(plan, source), indent=1)
-    replace_file(run.estimate_path, content.encode())

@@ -10,8 +10,9 @@ import hashlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, TypeVar
 
 from nexa_core.engine.budget import Reservation
@@ -61,9 +62,11 @@ class Deferred:
     known: Mapping[str, Mapping[str, Any]]
     begun: Mapping[str, Mapping[str, Any]]
 
-    @property
+    @cached_property
     def line(self) -> Line:
-        return self.caller.lines[0]
+        """The model, at the price that its provider asks for batches."""
+        line = self.caller.lines[0]
+        return replace(line, rates=line.rates.batched()) if line.rates is not None else line
 
     @property
     def model(self) -> BatchModel:

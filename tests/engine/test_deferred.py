@@ -13,8 +13,13 @@ import pytest
 from nexa_core.actions.running import resume_run, run_pipeline
 from nexa_core.engine import deferred
 from nexa_core.engine.campaign import Outcome
+from nexa_core.engine.dispatch import Caller, Dispatch, Line
+from nexa_core.pipeline import Role
+from nexa_core.prices import rates_of
+from nexa_core.records import Usage
 from nexa_core.store.manifest import read_manifest
 from nexa_core.testing.chaos import Faults, Settings, serve_in_thread
+from nexa_core.testing.models import ScriptedModel
 from nexa_core.workspace import Workspace
 
 Run = Callable[..., Outcome]
@@ -144,3 +149,12 @@ def test_a_file_is_split_by_the_providers_limits(
     monkeypatch.setattr(BatchEndpointModel, "most_requests", 7)
     with serve_in_thread(Settings()) as server:
         assert collect(server.url).as_json()["rows"]["accepted"] == 40
+
+
+def test_what_goes_into_a_batch_costs_what_batches_cost() -> None:
+    """It is reserved and settled at the batch price; the same role's single calls are not."""
+    role = Role(model="openai/gpt-4o-mini", batch=True, sampling={"max_tokens": 100})
+    line = Line(ScriptedModel(), role, rates_of(role))
+    batch = deferred.Deferred(Dispatch(), Caller("answer", "teacher", (line,)), None, {}, {})
+    usage = Usage(1000, 100)
+    assert batch.line.price(usage) * 2 == line.price(usage) > 0
