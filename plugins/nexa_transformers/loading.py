@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -100,7 +101,11 @@ def _merge_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
             f"The adapter '{adapter}' needs peft, which is not installed.",
             "Install it with: pip install 'nexa-core[train]'",
         ) from cause
-    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    with warnings.catch_warnings():
+        # The two libraries tell each other of names to come; a user can do nothing about it.
+        warnings.simplefilter("ignore", FutureWarning)
+        merged: PreTrainedModel = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    return merged
 
 
 def _list_end_ids(model: PreTrainedModel, encoder: Encoder) -> Iterable[int]:
