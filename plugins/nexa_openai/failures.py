@@ -86,7 +86,7 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
-    value = headers.get("Retry-After")
+    value = headers.get("retry-after")
     if not value:
         return None
     seconds = _number(value)
@@ -109,7 +109,7 @@ def _number(value: str | None) -> float | None:
 def _explain_redirect(headers: Mapping[str, str], whom: str) -> ModelError:
     from urllib.parse import urlsplit
 
-    where = urlsplit(headers.get("Location", "")).hostname or "another path"
+    where = urlsplit(headers.get("location", "")).hostname or "another path"
     return ModelError(
         f"{whom} sends on to {where}, and a key is never sent after a redirect.",
         "If that is the right server, write it as the role's base_url.",

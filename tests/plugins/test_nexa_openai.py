@@ -360,7 +360,7 @@ async def test_a_reply_has_a_largest_size(
     loopback: Any, model_of: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body without end does not fill the memory, packed or not."""
-    monkeypatch.setattr("nexa_openai.connection.Connection.send.__defaults__", (None, 1000))
+    monkeypatch.setattr("nexa_openai.connection.MOST_BYTES", 1000)
     loopback.answers[CHAT] = reply(message={"content": "x" * 2000})
     failed = await fail(model_of())
     assert failed.failure == Failure.BAD_REPLY and "larger than" in failed.message
