@@ -114,7 +114,7 @@ async def test_an_idle_connection_that_was_closed_is_not_taken(serve: Any) -> No
     """The next request goes over a new one, and nothing is lost."""
     server = await serve(closes=True)
     assert await server.ask() == BODY
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.05)
     assert await server.ask() == BODY and server.connections == 2
 
 
@@ -194,7 +194,8 @@ async def test_giving_up_closes_the_connection(serve: Any) -> None:
     """A reply that comes later meets nobody else's request."""
     server = await serve(LENGTH[:-1])
     task = asyncio.ensure_future(server.ask())
-    await asyncio.sleep(0.02)
+    while not server.requests:
+        await asyncio.sleep(0.005)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
