@@ -32,6 +32,7 @@ class Server:
         self.connections = self.requests = 0
         self.pieces: Sequence[bytes] = [LENGTH]
         self.closes = False
+        self.asked = asyncio.Event()
         self.wire: Any = None
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,6 +40,7 @@ class Server:
         try:
             while await reader.readuntil(b"\r\n\r\n"):
                 self.requests += 1
+                self.asked.set()
                 for piece in self.pieces:
                     writer.write(piece)
                     await writer.drain()
@@ -194,8 +196,7 @@ async def test_giving_up_closes_the_connection(serve: Any) -> None:
     """A reply that comes later meets nobody else's request."""
     server = await serve(LENGTH[:-1])
     task = asyncio.ensure_future(server.ask())
-    while not server.requests:
-        await asyncio.sleep(0.005)
+    await server.asked.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
