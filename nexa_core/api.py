@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nexa_core.actions import previewing, reviewing, running
+from nexa_core.actions import estimating, previewing, reviewing, running
 from nexa_core.engine.announcer import Listener
 from nexa_core.engine.campaign import PHASES, Outcome
 from nexa_core.pipeline import Pipeline, load_pipeline, pipeline_from
@@ -64,6 +64,16 @@ class LoadedPipeline:
         pipeline = _with_source(self.pipeline, source)
         plugins = load_plugins(self.workspace)
         return previewing.preview_pipeline(pipeline, self.workspace, plugins, rows, source)
+
+    def estimate(
+        self, source: Any = None, *, assume: Sequence[str] = (), like: str | None = None
+    ) -> dict[str, Any]:
+        """Calls, tokens, dollars and time of a run, before anything is asked; see `nexa estimate`."""
+        pipeline = _with_source(self.pipeline, source)
+        plugins = load_plugins(self.workspace)
+        return estimating.estimate_pipeline(
+            pipeline, self.workspace, plugins, assume, like=like, data=source
+        )
 
     def run(
         self,

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nexa_core.actions.running import HeldRows
 from nexa_core.engine.binding import bind
 from nexa_core.engine.estimate import estimate_plan, measure_run, read_assumptions
 from nexa_core.engine.estimate.prompts import SAMPLE_ROWS
-from nexa_core.pipeline import load_pipeline
-from nexa_core.plugins import load_plugins
+from nexa_core.pipeline import Pipeline, load_pipeline
+from nexa_core.plugins import Plugins, load_plugins
 from nexa_core.store.runs import open_run
 from nexa_core.workspace import Workspace
 
-__all__ = ["estimate", "estimate_plan"]
+__all__ = ["estimate", "estimate_pipeline", "estimate_plan"]
 
 
 def estimate(
@@ -38,7 +39,22 @@ def estimate(
     """
     workspace.load_environment()
     pipeline = load_pipeline(workspace.find_pipeline(str(file)), sets)
-    plan, source = bind(pipeline, workspace, load_plugins(workspace, workspace_plugins))
+    plugins = load_plugins(workspace, workspace_plugins)
+    return estimate_pipeline(pipeline, workspace, plugins, assume, rows, like)
+
+
+def estimate_pipeline(
+    pipeline: Pipeline,
+    workspace: Workspace,
+    plugins: Plugins,
+    assume: Sequence[str] = (),
+    rows: int = SAMPLE_ROWS,
+    like: str | None = None,
+    data: Any = None,
+) -> dict[str, Any]:
+    """`estimate` of a pipeline that is read already; `data` stands in for its source."""
+    held = HeldRows(data) if data is not None else None
+    plan, source = bind(pipeline, workspace, plugins, held)
     asking = [step.id for step in pipeline.steps if hasattr(step, "model")]
     assumed = read_assumptions(assume, asking)
     if like is not None:

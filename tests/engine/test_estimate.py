@@ -171,6 +171,29 @@ def test_a_dearer_fallback_counts_in_the_most(paid: Any, work_out: Any) -> None:
     assert any("fallback 'openai/unheard-of'" in warning for warning in unknown["warnings"])
 
 
+@pytest.mark.parametrize("tokens", [20_000, 200_000])
+def test_what_a_model_cannot_give_is_said(paid: Any, work_out: Any, tokens: int) -> None:
+    """The price book knows how long an answer may be: 16,384 tokens."""
+    model = {"model": "openai/gpt-4o-mini"}
+    pipeline = _chat(paid, model)
+    pipeline["steps"][0]["generate"]["sampling"] = {"max_tokens": tokens}
+    assert any("longer than" in warning for warning in work_out(pipeline)["warnings"])
+
+
+@pytest.mark.parametrize("acceptance", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("scale", [None, {"rows": "all"}, {"accepted": 10}, {"accepted": 500}])
+def test_no_expectation_is_above_the_most(
+    paid: Any, work_out: Any, acceptance: float, scale: Any
+) -> None:
+    """Rows, calls and dollars, in every phase and role, whatever is assumed."""
+    pipeline = paid(scale=scale, pilot={"rows": 20}, accept={"retry": {"step": "answer"}})
+    pipeline["steps"] = [*pipeline["steps"], {"check": ["empty"]}]
+    found = work_out(pipeline, f"acceptance={acceptance}")
+    for sums in (found, *found["phases"], *found["roles"]):
+        assert sums["calls"] <= sums["calls_most"] and sums["usd"] <= sums["usd_most"]
+    assert all(phase["rows"] <= phase["rows_most"] <= 60 for phase in found["phases"])
+
+
 def _chat(paid: Any, model: dict[str, Any]) -> dict[str, Any]:
     made = paid(models={"m": model})
     step = {**made["steps"][0]["generate"], "prompt": {"user": "{{ question }}"}}

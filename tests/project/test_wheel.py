@@ -44,13 +44,15 @@ def nexa(installed: Path, *arguments: str, cwd: Path) -> subprocess.CompletedPro
 
 
 def test_the_wheel_works_without_torch(installed: Path, tmp_path: Path) -> None:
-    """`nexa init`, `validate` and the audit run on the core dependencies alone."""
+    """`nexa init`, `validate`, the audit and an estimate run on the core dependencies alone."""
     assert nexa(installed, "init", str(tmp_path / "ws"), cwd=tmp_path).returncode == 0
     workspace = tmp_path / "ws"
     valid = nexa(installed, "validate", "pipelines/audit.yaml", cwd=workspace)
     assert valid.returncode == 0, valid.stderr
     ran = nexa(installed, "run", "pipelines/audit.yaml", cwd=workspace)
     assert ran.returncode == 0, ran.stderr
+    told = nexa(installed, "estimate", "distill", cwd=workspace)
+    assert told.returncode == 0 and "price book of" in told.stdout, told.stderr
 
 
 def test_the_demo_says_which_extra_it_needs(installed: Path, tmp_path: Path) -> None:

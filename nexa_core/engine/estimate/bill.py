@@ -267,6 +267,8 @@ def _find_warnings(
     for step in steps:
         if prices[step.role].rates is not None and not _is_bounded(plan, step):
             found.append(f"Step '{step.step}' has no `max_tokens`: its calls have no upper price.")
+        if too_long := _describe_excess(step, prices[step.role]):
+            found.append(too_long)
         if step.unrendered:
             found.append(
                 f"{step.unrendered} of {len(sample.rows)} rows do not render for '{step.step}'."
@@ -281,6 +283,23 @@ def _find_warnings(
     if scale is not None and scale.short:
         found.append(f"Scale will be short: {scale.short}.")
     return found
+
+
+def _describe_excess(step: StepCalls, price: Price) -> str | None:
+    """What the model cannot take or give, as far as the price book knows; None where all fits."""
+    rates = price.rates
+    longest = max(step.prompts, default=0) + step.most_answer
+    if rates is None:
+        return None
+    if rates.max_output is not None and step.most_answer > rates.max_output:
+        most = f"{rates.max_output:,} tokens"
+        return (
+            f"Step '{step.step}' asks for answers longer than '{price.role.model}' gives: {most}."
+        )
+    if rates.context is not None and longest > rates.context:
+        held = f"{longest:,} tokens of prompt and answer, and the model holds {rates.context:,}"
+        return f"Step '{step.step}' may not fit '{price.role.model}': {held}."
+    return None
 
 
 def _is_bounded(plan: Plan, step: StepCalls) -> bool:
