@@ -198,6 +198,8 @@ def resume(
     conduct: Conduct = DEFAULT,
 ) -> Outcome:
     """Take up an opened run. Without `phases`, those it was started with."""
+    with RunLock.acquire(run.path):
+        pass  # a second owner is refused now, not after preflight has waited for endpoints
     plan, source = bind_stored(run, workspace, plugins)
     status = read_status(run.path)["status"]
     begun: list[Event] = [RunResumed(run.id, status)]

@@ -51,7 +51,7 @@ class RunLock:
 
     @classmethod
     def acquire(cls, run_folder: Path) -> RunLock:
-        """Take the lock, or refuse within a second.
+        """Take the lock, or refuse at once.
 
         Raises:
             RunLockedError: another process holds it; the error names it.
@@ -59,12 +59,13 @@ class RunLock:
         path = run_folder / LOCK
         with disk_errors(path, StoreError):
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        # Short patience: `find_owner` in another process holds the lock for an instant.
+        # Whoever asks for the owner shares the lock for an instant; an owner shares it with nobody.
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not _try_lock(fd, fcntl.LOCK_EX):
-            if time.monotonic() > deadline:
+            if not _try_lock(fd, fcntl.LOCK_SH) or time.monotonic() > deadline:
                 os.close(fd)
                 raise _locked(run_folder)
+            fcntl.flock(fd, fcntl.LOCK_UN)
             time.sleep(0.01)
         os.ftruncate(fd, 0)
         os.pwrite(fd, json.dumps(asdict(Owner.current())).encode(), 0)
