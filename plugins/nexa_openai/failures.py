@@ -82,18 +82,26 @@ def read_error(text: str, status: int) -> tuple[str, str]:
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, from `retry-after-ms` or from `Retry-After` (seconds or a date, RFC 9110)."""
+    """Seconds to wait, from `retry-after-ms` or from `Retry-After` (seconds or a date, RFC 9110).
+
+    A date counts from the server's own `Date`: this machine's clock may be anywhere.
+    """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
-    value = headers.get("retry-after")
+    value = headers.get("Retry-After")
     if not value:
         return None
     seconds = _number(value)
     if seconds is not None:
         return seconds
+    until, now = _read_date(value), _read_date(headers.get("Date"))
+    return None if until is None else max(0.0, until - (time.time() if now is None else now))
+
+
+def _read_date(value: str | None) -> float | None:
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        return parsedate_to_datetime(value or "").timestamp()
     except (TypeError, ValueError, OverflowError):
         return None
 
@@ -109,7 +117,7 @@ def _number(value: str | None) -> float | None:
 def _explain_redirect(headers: Mapping[str, str], whom: str) -> ModelError:
     from urllib.parse import urlsplit
 
-    where = urlsplit(headers.get("location", "")).hostname or "another path"
+    where = urlsplit(headers.get("Location", "")).hostname or "another path"
     return ModelError(
         f"{whom} sends on to {where}, and a key is never sent after a redirect.",
         "If that is the right server, write it as the role's base_url.",

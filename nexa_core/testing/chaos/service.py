@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -154,7 +155,7 @@ class Service:
         else:
             waits = {
                 "rate_limit": {"Retry-After": f"{self.settings.retry_after:g}"},
-                "rate_limit_date": {"Retry-After": self._date()},
+                "rate_limit_date": self._dates(),
             }
             headers = {**waits.get(fault, {}), **self._quota()}
             self._refuse(visit, 429, "Rate limit reached.", "rate_limit_exceeded", headers)
@@ -287,9 +288,11 @@ class Service:
                 headers[f"x-ratelimit-reset-{name}"] = f"{(limit - left) / limit:.3f}s"
         return headers
 
-    def _date(self) -> str:
-        """Now and the seconds to wait as an HTTP date, which knows whole seconds only."""
-        return formatdate(time() + max(1.0, self.settings.retry_after) + 0.999, usegmt=True)
+    def _dates(self) -> dict[str, str]:
+        """Now, and when to come again, as HTTP dates, which know whole seconds only."""
+        now, wait = time(), math.ceil(self.settings.retry_after)
+        dates = {"Date": now, "Retry-After": now + wait}
+        return {name: formatdate(at, usegmt=True) for name, at in dates.items()}
 
     def _other_name(self) -> str:
         """This server under another host name: to a client another host altogether."""
