@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import aiohttp
 
@@ -13,14 +13,14 @@ from nexa_openai.coding import decode, encode
 from nexa_openai.failures import explain_refusal
 from nexa_openai.model import EndpointModel
 from nexa_openai.replies import read_completion
+from nexa_openai.transfers import Transfers
+
+if TYPE_CHECKING:
+    from nexa_core import Role
 
 NONCE = "nexa_nonce"
 _PAGE = 100
 _MOST_PAGES = 50
-_MOST_RESULT_BYTES = 2 << 30
-_PATIENT = aiohttp.ClientTimeout(total=3600, sock_connect=10, sock_read=120)
-"""For files of hundreds of megabytes."""
-
 Status = Literal["running", "done", "expired", "cancelled", "failed"]
 _STATUS: Mapping[str, Status] = {
     "completed": "done",
@@ -37,6 +37,10 @@ class BatchEndpointModel(EndpointModel):
 
     most_requests = 50_000
     most_bytes = 200_000_000
+
+    def __init__(self, role: Role) -> None:
+        super().__init__(role)
+        self._transfers = Transfers(self._connection)
 
     def measure(self, request: Request) -> int:
         """The bytes of a request's line in a batch file."""
@@ -58,7 +62,7 @@ class BatchEndpointModel(EndpointModel):
             "completion_window": "24h",
             "metadata": {NONCE: nonce},
         }
-        return _read_state(await self._call("POST", "/batches", encode(order)))
+        return _read_state(await self._transfers.ask("POST", "/batches", encode(order)))
 
     async def find_batch(self, nonce: str) -> BatchState | None:
         """The batch that was started with a nonce, among the newest 5,000; None where none was."""
@@ -70,25 +74,20 @@ class BatchEndpointModel(EndpointModel):
 
     async def poll_batch(self, batch_id: str) -> BatchState:
         """Where a batch stands."""
-        return _read_state(await self._call("GET", f"/batches/{batch_id}"))
+        return _read_state(await self._transfers.ask("GET", f"/batches/{batch_id}"))
 
     async def fetch_batch(self, batch_id: str) -> Mapping[str, Completion | CallFailed]:
         """What became of each request, by its id; the finished ones of expired batches too.
 
         Of two lines for one request the first counts.
         """
-        batch = await self._call("GET", f"/batches/{batch_id}")
+        batch = await self._transfers.ask("GET", f"/batches/{batch_id}")
         results: dict[str, Completion | CallFailed] = {}
         for kind in ("output_file_id", "error_file_id"):
             file_id = batch.get(kind)
             if not isinstance(file_id, str):
                 continue
-            content, _ = await self._connection.send(
-                "GET",
-                f"/files/{file_id}/content",
-                most=_MOST_RESULT_BYTES,
-                timeout=_PATIENT,
-            )
+            content = await self._transfers.send("GET", f"/files/{file_id}/content")
             for request_id, result in self._read_lines(content):
                 results.setdefault(request_id, result)
         return results
@@ -99,9 +98,8 @@ class BatchEndpointModel(EndpointModel):
         form.add_field("purpose", "batch")
         form.add_field("file", lines, filename=f"{nonce}.jsonl", content_type="application/jsonl")
         payload = form()
-        headers = {"Content-Type": payload.content_type}
         try:
-            return await self._call("POST", "/files", payload, headers=headers, timeout=_PATIENT)
+            return await self._transfers.ask("POST", "/files", payload, payload.content_type)
         except CallFailed as failure:
             failure.charge = Charge.NONE  # a file by itself is free
             raise
@@ -115,16 +113,10 @@ class BatchEndpointModel(EndpointModel):
         }
         return encode(line) + b"\n"
 
-    async def _call(
-        self, method: Literal["GET", "POST"], path: str, data: Any = None, **settings: Any
-    ) -> Mapping[str, Any]:
-        body, _ = await self._connection.send(method, path, data, **settings)
-        return decode(body)
-
     async def _list_batches(self) -> AsyncIterator[Mapping[str, Any]]:
         after = ""
         for _ in range(_MOST_PAGES):
-            page = await self._call("GET", f"/batches?limit={_PAGE}{after}")
+            page = await self._transfers.ask("GET", f"/batches?limit={_PAGE}{after}")
             batches = [one for one in page.get("data") or () if isinstance(one, dict)]
             for batch in batches:
                 yield batch

@@ -1,39 +1,42 @@
-"""One try over HTTP: connections kept open, replies bounded, no redirect followed, no key shown."""
+"""One JSON call over the wire: the key in its head, shown nowhere; what went wrong as nexa says it."""
 
 from __future__ import annotations
 
 import asyncio
-import io
 import ssl
 from collections.abc import Mapping
-from typing import Any, Literal
+from urllib.parse import quote, urlsplit
 
-import aiohttp
-from yarl import URL
-
-from nexa_core import CallFailed, Charge, Failure, ModelError, NexaError
-from nexa_openai.addresses import refuse_forbidden
+from nexa_core import CallFailed, Charge, Failure, ModelError, NexaError, PreflightError
 from nexa_openai.failures import explain_refusal
 from nexa_openai.keys import Secret
+from nexa_openai.wire import BrokenReplyError, NoConnectionError, ReplyTooLargeError, Wire
 
 CONNECT_SECONDS = 10.0
-KEEP_SECONDS = 4.0
-"""Below the 5 s after which common servers close idle connections, or a request would meet that."""
 MOST_BYTES = 64 << 20
-_WARNED_ABOVE = 1 << 20
 _WANTED_FILES = 16_384
 
 Headers = Mapping[str, str]
-_NO_HEADERS: Headers = {}
 
 
-class Resolver(aiohttp.ThreadedResolver):
-    """Resolves names as the system does, and refuses those that lead to forbidden addresses."""
+class Head:
+    """The head of a request, complete but for the length of its body; it does not print."""
 
-    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[Any]:
-        found: list[Any] = await super().resolve(host, port, family)
-        refuse_forbidden([one["host"] for one in found])
-        return found
+    __slots__ = ("_start",)
+
+    def __init__(self, url: str, path: str, headers: Headers) -> None:
+        parts = urlsplit(url)
+        target = quote(parts.path + path, safe="/%:@!$&'()*+,;=~")
+        lines = [f"POST {target} HTTP/1.1", f"Host: {parts.netloc.rpartition('@')[2]}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        self._start = "\r\n".join([*lines, "Content-Length: "]).encode()
+
+    def __repr__(self) -> str:
+        return "Head(…)"
+
+    def begin(self, body: bytes) -> bytes:
+        """The whole request."""
+        return b"%b%d\r\n\r\n%b" % (self._start, len(body), body)
 
 
 class Connection:
@@ -52,132 +55,103 @@ class Connection:
         headers: Headers,
         seconds: float,
     ) -> None:
-        self.url = url
-        self._whom, self._key, self._key_name = whom, key, key_name
-        self._headers, self._seconds = dict(headers), seconds
-        self._session: aiohttp.ClientSession | None = None
+        self.url, self.whom, self.key, self.key_name = url, whom, key, key_name
+        self.seconds = seconds
+        self._headers = check_headers(headers)
+        self._wire: Wire | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._paths: dict[str, URL] = {}
+        self._heads: dict[str, Head] = {}
 
     async def post(self, path: str, body: bytes) -> tuple[bytes, Headers]:
-        """The body and headers of the answer to a JSON body; errors as for `send`."""
-        data = body if len(body) <= _WARNED_ABOVE else io.BytesIO(body)
-        return await self.send("POST", path, data)
-
-    async def send(
-        self,
-        method: Literal["GET", "POST"],
-        path: str,
-        data: Any = None,
-        most: int = MOST_BYTES,
-        **settings: Any,
-    ) -> tuple[bytes, Headers]:
-        """The body and headers of an answer with status 2xx.
+        """The body and headers of the answer with status 2xx to a JSON body.
 
         Raises:
-            CallFailed: No answer, a part of one, a refusal, or more than `most` bytes.
+            CallFailed: No answer, a part of one, a refusal, or more than 64 MB.
             ModelError: What no further try can mend: the key, the model's name, a redirect.
         """
-        session = self._session
-        if session is None or self._loop is not asyncio.get_running_loop():
-            session = self._open()
-        url = self._paths.get(path) or self._add_path(path)
-        chunks: list[bytes] = []
+        wire = self._wire
+        if wire is None or self._loop is not asyncio.get_running_loop():
+            wire = self._open()
+        head = self._heads.get(path) or self._add_head(path)
         failure: Exception | None = None
-        status, headers = 0, _NO_HEADERS
         try:
-            async with session.request(
-                method, url, data=data, allow_redirects=False, **settings
-            ) as response:
-                status, headers = response.status, response.headers
-                await _read(response.content, chunks, most)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as cause:
-            failure = self._explain(cause, status, self._key.hide_in(b"".join(chunks)))
-        body = self._key.hide_in(chunks[0] if len(chunks) == 1 else b"".join(chunks))
-        chunks.clear()
+            status, headers, answer = await wire.ask(head.begin(body))
+        except (OSError, BrokenReplyError, ReplyTooLargeError) as cause:
+            failure = self._explain(cause)
         if failure is not None:
             raise failure
+        answer = self.key.hide_in(answer)
         if not 200 <= status < 300:
-            raise explain_refusal(status, body, headers, self._whom, self._key_name)
-        return body, headers
+            raise explain_refusal(status, answer, headers, self.whom, self.key_name)
+        return answer, headers
 
     async def aclose(self) -> None:
         """Close the connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
+            await asyncio.sleep(0)  # the transports close in the loop's next round
 
-    def _open(self) -> aiohttp.ClientSession:
-        raise_file_limit()
-        self._loop = asyncio.get_running_loop()
+    def write_headers(self) -> dict[str, str]:
+        """The headers of every request, the key among them."""
         headers = {
             "Content-Type": "application/json",
+            "Accept": "application/json",
             # Replies are small, and unpacking them costs more than it saves.
             "Accept-Encoding": "identity",
             "User-Agent": "nexa-core",
-            **self._headers,
         }
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key.reveal()}"
-        self._session = aiohttp.ClientSession(
-            headers=headers,
-            connector=aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=KEEP_SECONDS, ttl_dns_cache=300, resolver=Resolver()
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(
-                total=self._seconds, sock_connect=min(CONNECT_SECONDS, self._seconds)
-            ),
-        )
-        return self._session
+        own = {name.lower() for name in self._headers}
+        headers = {name: value for name, value in headers.items() if name.lower() not in own}
+        key = {"Authorization": f"Bearer {self.key.reveal()}"} if self.key else {}
+        return {**headers, **self._headers, **key}
 
-    def _add_path(self, path: str) -> URL:
-        url = URL(self.url + path)
-        if len(self._paths) < 8:  # paths with ids in them are not kept
-            self._paths[path] = url
-        return url
+    def _open(self) -> Wire:
+        raise_file_limit()
+        self._loop = asyncio.get_running_loop()
+        patience = min(CONNECT_SECONDS, self.seconds)
+        self._wire = Wire(self.url, self.seconds, patience, MOST_BYTES)
+        return self._wire
 
-    def _explain(self, cause: Exception, status: int, body: bytes) -> CallFailed | NexaError:
-        text = body.decode("utf-8", "replace") or None
-        if isinstance(
-            cause, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError
-        ):
+    def _add_head(self, path: str) -> Head:
+        self._heads[path] = Head(self.url, path, self.write_headers())
+        return self._heads[path]
+
+    def _explain(self, cause: Exception) -> CallFailed | NexaError:
+        if isinstance(cause, ssl.SSLCertVerificationError):
             return ModelError(
-                f"{self._whom} shows a certificate that is not trusted.",
+                f"{self.whom} shows a certificate that is not trusted.",
                 "Check the base_url, or install the authority's certificate.",
             )
-        if isinstance(cause, aiohttp.InvalidURL):
-            return ModelError(f"{self._whom} has an address that cannot be asked.", "Mend it.")
-        if isinstance(cause, aiohttp.ConnectionTimeoutError):
-            return CallFailed(Failure.CONNECTION, "no connection in time")
-        if isinstance(cause, aiohttp.ClientConnectorError):
-            reason = cause.os_error.strerror or str(cause.os_error) or "refused"
-            return CallFailed(Failure.CONNECTION, f"no connection: {reason}")
+        if isinstance(cause, NoConnectionError):
+            return CallFailed(Failure.CONNECTION, f"no connection: {cause}")
         if isinstance(cause, TimeoutError):
-            problem = f"no whole reply within {self._seconds:g} s"
-            return CallFailed(Failure.TIMEOUT, problem, Charge.UNKNOWN, raw=text)
-        if isinstance(cause, _TooLargeError):
-            return CallFailed(Failure.BAD_REPLY, str(cause), Charge.UNKNOWN, status=status)
-        problem = "the connection broke before the reply was whole"
-        return CallFailed(
-            Failure.CONNECTION, problem, Charge.UNKNOWN, status=status or None, raw=text
-        )
+            problem = f"no whole reply within {self.seconds:g} s"
+            return CallFailed(Failure.TIMEOUT, problem, Charge.UNKNOWN)
+        if isinstance(cause, ReplyTooLargeError):
+            problem = f"the reply is larger than {MOST_BYTES >> 20} MB"
+            return CallFailed(Failure.BAD_REPLY, problem, Charge.UNKNOWN)
+        part, status = b"", None
+        if isinstance(cause, BrokenReplyError):
+            part, status = self.key.hide_in(cause.part), cause.status or None
+        text = part.decode("utf-8", "replace") or None
+        return CallFailed(Failure.CONNECTION, str(cause), Charge.UNKNOWN, status=status, raw=text)
 
 
-class _TooLargeError(ValueError):
-    pass
+def check_headers(headers: Headers) -> dict[str, str]:
+    """The headers as a role gives them.
 
-
-async def _read(content: aiohttp.StreamReader, chunks: list[bytes], most: int) -> None:
-    size = 0
-    while not content.at_eof():
-        chunk = await content.readany()
-        size += len(chunk)
-        if size > most:
-            chunks.clear()
-            raise _TooLargeError(f"the reply is larger than {most >> 20} MB")
-        if chunk:
-            chunks.append(chunk)
+    Raises:
+        PreflightError: A name or value would end the header it stands in.
+    """
+    for name, value in headers.items():
+        if not name.isascii() or any(ord(c) < 32 or c == ":" for c in name):
+            raise PreflightError(f"'{name}' is no name of a header.", "Use letters, digits and -.")
+        if any(ord(c) < 32 and c != "\t" for c in value):
+            raise PreflightError(
+                f"The header '{name}' holds a control character.", "Write it on one line."
+            )
+    return dict(headers)
 
 
 def raise_file_limit() -> None:

@@ -89,13 +89,13 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
-    value = headers.get("Retry-After")
+    value = headers.get("retry-after")
     if not value:
         return None
     seconds = _number(value)
     if seconds is not None:
         return seconds
-    until, now = _read_date(value), _read_date(headers.get("Date"))
+    until, now = _read_date(value), _read_date(headers.get("date"))
     return None if until is None else max(0.0, until - (time.time() if now is None else now))
 
 
@@ -117,7 +117,7 @@ def _number(value: str | None) -> float | None:
 def _explain_redirect(headers: Mapping[str, str], whom: str) -> ModelError:
     from urllib.parse import urlsplit
 
-    where = urlsplit(headers.get("Location", "")).hostname or "another path"
+    where = urlsplit(headers.get("location", "")).hostname or "another path"
     return ModelError(
         f"{whom} sends on to {where}, and a key is never sent after a redirect.",
         "If that is the right server, write it as the role's base_url.",

@@ -207,9 +207,9 @@ async def test_the_wish_to_wait_is_heard(loopback: Any, model_of: Callable) -> N
 def test_a_date_counts_from_the_servers_clock() -> None:
     """Where this machine's clock is a day off, the wait is what the provider meant."""
     now = time.time() - 86_400
-    dates = {"Date": formatdate(now, usegmt=True), "Retry-After": formatdate(now + 3, usegmt=True)}
+    dates = {"date": formatdate(now, usegmt=True), "retry-after": formatdate(now + 3, usegmt=True)}
     assert read_retry_after(dates) == 3
-    assert read_retry_after({"Retry-After": dates["Retry-After"]}) == 0
+    assert read_retry_after({"retry-after": dates["retry-after"]}) == 0
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ async def test_a_reply_has_a_largest_size(
     loopback: Any, model_of: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body without end does not fill the memory, packed or not."""
-    monkeypatch.setattr("nexa_openai.connection.Connection.send.__defaults__", (None, 1000))
+    monkeypatch.setattr("nexa_openai.connection.MOST_BYTES", 1000)
     loopback.answers[CHAT] = reply(message={"content": "x" * 2000})
     failed = await fail(model_of())
     assert failed.failure == Failure.BAD_REPLY and "larger than" in failed.message
