@@ -8,8 +8,8 @@ import sys
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
-import litellm  # noqa: E402 - after the settings it reads
-from report import Stopwatch, read_rows  # noqa: E402 - after the settings it reads
+import litellm
+from report import Stopwatch, read_rows
 
 
 async def main(url: str, rows: str, concurrency: int) -> None:
