@@ -82,7 +82,7 @@ def _check_models(plan: Plan) -> None:
         if problems:
             raise PreflightError(
                 f"The model '{role.model}' cannot run step '{step.id}': {'; '.join(problems)}.",
-                "Change the step's sampling, or use another model.",
+                "Mend that in the role or the step's sampling, or use another model.",
                 plan.pipeline.place(f"{step.id}.sampling") or plan.pipeline.place(step.id),
             )
 
