@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import random
 import sys
 import threading
@@ -28,10 +28,10 @@ def jump_clock(seconds: float) -> None:
     time.time = lambda: real() + offset[0]
     time.time_ns = lambda: real_ns() + int(offset[0] * 1e9)
 
-    class Jumping(datetime.datetime):
+    class Jumping(dt.datetime):
         @classmethod
         def now(cls, tz: Any = None) -> Any:
-            return datetime.datetime.now(tz) + datetime.timedelta(seconds=offset[0])
+            return dt.datetime.now(tz) + dt.timedelta(seconds=offset[0])
 
     for name, module in list(sys.modules.items()):
         known = getattr(module, "datetime", None)

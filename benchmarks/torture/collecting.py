@@ -23,7 +23,8 @@ models:
   teacher: {{model: openai-compatible/chaos, base_url: "{url}", concurrency: {concurrency}, timeout: 30,
              sampling: {{temperature: 0.7, max_tokens: 700}}, price: {{input: 0.15, output: 0.6}}}}
 steps:
-  - generate: {{id: answer, model: teacher, prompt: {{user: "{{{{ question }}}} Answer in a paragraph."}}, into: response}}
+  - generate: {{id: answer, model: teacher, into: response,
+                prompt: {{user: "{{{{ question }}}} Answer in a paragraph."}}}}
   - check: [empty]
 scale: {{rows: all, shard_rows: {shard_rows}}}
 budget: {{usd: 1000}}
@@ -31,9 +32,19 @@ fail_over: 0
 """
 
 ROUGH = Faults(
-    error_500=0.01, error_502=0.005, error_529=0.005, rate_limit=0.0005,
-    cut=0.01, reset=0.005, invalid_json=0.01, wrong_shape=0.005, html=0.005,
-    error_200=0.005, slow_first_byte=0.005, slow_drip=0.005, gzip=0.02,
+    error_500=0.01,
+    error_502=0.005,
+    error_529=0.005,
+    rate_limit=0.0005,
+    cut=0.01,
+    reset=0.005,
+    invalid_json=0.01,
+    wrong_shape=0.005,
+    html=0.005,
+    error_200=0.005,
+    slow_first_byte=0.005,
+    slow_drip=0.005,
+    gzip=0.02,
 )
 """Nine in a hundred tries fail; few of them with 429, so that many stay under way."""
 
