@@ -54,12 +54,15 @@ class Throttle:
         }
         self._start_waiting()
 
-    def refuse(self, tokens: int) -> float | None:
-        """Seconds after which a refused request may come again, None where it is admitted."""
+    def refuse(self, tokens: int, retry_after: float = 1.0) -> float | None:
+        """Seconds after which a refused request may come again, None where it is admitted.
+
+        Where all slots are taken nobody knows when one is free: that says `retry_after`.
+        """
         capacity = self.capacity
         full = capacity.concurrent is not None and self.working >= capacity.concurrent
         if full and not capacity.queues:
-            return 1.0
+            return retry_after
         if capacity.requests_per_second is None and capacity.tokens_per_second is None:
             return None
         self._fill()

@@ -132,7 +132,8 @@ class Service:
         if visit.fault in UNBILLED:
             self._fail_early(visit)
             return
-        wait = self._throttle.refuse(ask.prompt_tokens + (ask.max_tokens or 0))
+        tokens = ask.prompt_tokens + (ask.max_tokens or 0)
+        wait = self._throttle.refuse(tokens, settings.retry_after)
         if wait is not None:
             visit.fault = "capacity"
             headers = {"Retry-After": f"{max(wait, 0.001):.3f}", **self._quota()}
