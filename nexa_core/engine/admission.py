@@ -24,6 +24,8 @@ LONGEST_PAUSE_SECONDS = 60.0
 BREAKER_FAILURES = 12
 BREAKER_SECONDS = (1.0, 30.0)
 QUICKER_AFTER_ROUNDS = 8
+EDGE_STEP = 1 / 8
+"""Requests a round trip by which a limit grows near the one at which the last refusal came."""
 QUEUEING = 2.0
 """A self-hosted server whose seconds per token are this many times its best is queueing,"""
 WORTHWHILE = 1.05
@@ -74,7 +76,7 @@ class Admission:
         self.throttled = 0
         """Requests refused with 429 so far."""
         self._slow_start = True
-        self._rounds = 0.0
+        self._rounds = self._edge = 0.0
         self._cut_at = self._paused_until = -math.inf
         self._buckets = {"requests": Bucket(rpm)} if rpm else {}
         if tpm:
@@ -150,6 +152,7 @@ class Admission:
             self._slow_start = False
             # Requests that began before the last cut belong to the same burst.
             if began > self._cut_at:
+                self._edge = self.limit
                 self._cut(now)
             asked = failure.retry_after
             if asked is not None:
@@ -176,6 +179,11 @@ class Admission:
             return  # the limit does not bind, so nothing was learned about it
         if self._slow_start:
             self.limit = min(self.ceiling, self.limit + 1)
+            return
+        # Where the last refusal came the next one is near: little by little, else many are refused.
+        if self._edge - max(1.0, self._edge / 32) <= self.limit < self._edge + 1:
+            self._rounds = 0.0
+            self.limit = min(self.ceiling, self.limit + EDGE_STEP / self.limit)
             return
         self._rounds += 1 / self.limit
         step = 1 + max(0.0, self._rounds - QUICKER_AFTER_ROUNDS) / 2

@@ -143,3 +143,21 @@ async def test_replies_of_unlike_length_are_no_sign_of_a_queue() -> None:
         gate.leave(under_way.popleft() - seconds, tokens=30 if n % 3 else 300)
         under_way.extend(await fill(gate))
     assert gate.limit == 100
+
+
+@pytest.mark.parametrize("capacity", [10, 80])
+async def test_it_stays_near_a_capacity_and_seldom_above(capacity: int) -> None:
+    """Against a server with so many places nearly all are used, and few requests are refused."""
+    gate, served, refused, used = Admission(256), deque[float](), 0, 0
+    for number in range(8_000):
+        while gate.under_way < int(gate.limit):
+            began = await gate.enter()
+            if len(served) < capacity:
+                served.append(began)
+            else:
+                gate.leave(began, LIMITED)
+                refused += number >= 4_000
+        gate.leave(served.popleft())
+        used += len(served) * (number >= 4_000)
+    assert used > 0.85 * 4_000 * capacity
+    assert refused < 0.02 * 4_000
