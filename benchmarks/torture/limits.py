@@ -7,15 +7,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torture.collecting import serving
-from torture.finding import Finding
-
 from nexa_core import Request, Role
 from nexa_core.engine.admission import Admission
 from nexa_core.engine.dispatch import Caller, Dispatch, Line
 from nexa_core.protocols import Model
 from nexa_core.testing.chaos import Capacity, Entry, RemoteControl
 from nexa_openai.model import build_model
+from torture.collecting import serving
+from torture.finding import Finding
 
 CAPACITIES = (50, 10, 80)
 WINDOW_SECONDS = 5.0

@@ -8,8 +8,6 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torture.finding import Finding
-
 from nexa_core.engine import dispatch
 from nexa_core.engine.budget import Budget
 from nexa_core.engine.dispatch import Caller, Dispatch, Line
@@ -21,6 +19,7 @@ from nexa_core.records import Completion, Request, Usage
 from nexa_core.store.journal import Journal, read_journal
 from nexa_core.store.money import Spent, journal_money
 from nexa_core.testing.models import ScriptedRemote
+from torture.finding import Finding
 
 UNIT, SENDERS, MAX_TOKENS = "00000", 512, 500
 CAPS = (37, 37, 60, 120, 300)
@@ -99,7 +98,7 @@ async def _try_all(place: Path, trials: int) -> list[Trial]:
 
 
 async def _try_one(place: Path, chance: random.Random) -> Trial:
-    place.mkdir(parents=True)
+    _make_folder(place)
     model = Meter(chance=chance)
     line = Line(model, ROLE, LINE_RATES)
     calls = chance.choice(CAPS)
@@ -150,3 +149,7 @@ async def _live(place: Path, caller: Caller, requests: list[Request], cap: int) 
             task.cancel()
         await asyncio.gather(*tasks, killer, whole, return_exceptions=True)
     journal.close()
+
+
+def _make_folder(place: Path) -> None:
+    place.mkdir(parents=True)
