@@ -44,15 +44,15 @@ class Watch:
         self._over = threading.Event()
 
     def watch_loops(self) -> None:
-        """Every event loop that starts from now on beats."""
-        make = asyncio.new_event_loop
+        """Every event loop that runs from now on beats."""
+        run = asyncio.Runner.run
 
-        def make_watched() -> asyncio.AbstractEventLoop:
-            loop = make()
+        def run_watched(runner: asyncio.Runner, work: Any, **settings: Any) -> Any:
+            loop = runner.get_loop()
             loop.call_soon(self._beat, loop, time.perf_counter())
-            return loop
+            return run(runner, work, **settings)
 
-        asyncio.new_event_loop = asyncio.events.new_event_loop = make_watched
+        asyncio.Runner.run = run_watched
 
     def _beat(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         self.lags.append(max(0.0, time.perf_counter() - due))

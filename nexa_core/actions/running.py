@@ -24,6 +24,7 @@ from nexa_core.engine.binding import STORED_SOURCE, bind, bind_stored, describe_
 from nexa_core.engine.campaign import PHASES, Outcome, run_campaign
 from nexa_core.engine.context import Context, StopFlag
 from nexa_core.engine.estimate import estimate_plan
+from nexa_core.engine.loop import run_evenly
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.preflight import check_plan
 from nexa_core.engine.sources import ParquetFile, table_of
@@ -342,12 +343,12 @@ def run_async(work: Any) -> Any:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)
+        return run_evenly(work)
     result: dict[str, Any] = {}
 
     def body() -> None:
         try:
-            result["value"] = asyncio.run(work)
+            result["value"] = run_evenly(work)
         except BaseException as error:
             result["error"] = error
 

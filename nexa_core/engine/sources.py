@@ -8,12 +8,14 @@ import heapq
 import io
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import orjson
 import pyarrow as pa
 
 from nexa_core.errors import Place, SourceError
@@ -242,7 +244,7 @@ def _column(values: list[Any]) -> pa.Array:
 
 def _parse_line(line: bytes, number: int) -> Row | Exception:
     try:
-        value = json.loads(line)
+        value = _parse_json(line)
     except (ValueError, RecursionError) as cause:
         return ValueError(f"line {number} is no JSON: {cause}")
     if not isinstance(value, dict):
@@ -252,6 +254,15 @@ def _parse_line(line: bytes, number: int) -> Row | Exception:
         mended: Row = json.loads(mend_text(json.dumps(value, ensure_ascii=False)))
         return mended
     return value
+
+
+def _parse_json(line: bytes) -> Any:
+    if _LONG_NUMBER.search(line):
+        return json.loads(line)  # orjson would round it
+    try:
+        return orjson.loads(line)
+    except ValueError:  # NaN, half characters, other encodings; or no JSON, and then json says why
+        return json.loads(line)
 
 
 def table_of(data: Any) -> pa.Table:
@@ -265,6 +276,9 @@ def table_of(data: Any) -> pa.Table:
     if hasattr(data, "columns") and hasattr(data, "iloc"):
         return pa.Table.from_pandas(data, preserve_index=False)
     return pa.Table.from_pylist([dict(row) for row in data])
+
+
+_LONG_NUMBER = re.compile(rb"\d{19}")
 
 
 def _digest(text: str) -> str:

@@ -82,9 +82,9 @@ def test_what_is_under_way_is_waited_for_when_one_fails() -> None:
 
     async def work(batch: Batch) -> Batch:
         first = batch.table["n"][0].as_py()
+        await asyncio.sleep(0.02)
         if first == 0:
             raise RuntimeError("no")
-        await asyncio.sleep(0.02)
         finished.append(first)
         return batch
 

@@ -57,6 +57,8 @@ async def side_by_side(
     try:
         async for batch in batches:
             running.append(asyncio.ensure_future(work(batch)))
+            # A batch is rendered in one go: the replies of others come between, not after all.
+            await asyncio.sleep(0)
             while running and (len(running) >= limit or running[0].done()):
                 yield await running.popleft()
         while running:
