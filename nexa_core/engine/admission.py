@@ -123,12 +123,17 @@ class Admission:
         failure: CallFailed | None = None,
         tokens: int = 0,
         quota: Quota | None = None,
+        late: float = 0.0,
     ) -> None:
-        """A request is over: free its place and learn from how it went."""
+        """A request is over: free its place and learn from how it went.
+
+        `late` is by how many seconds this process itself is behind: so much of the time was no
+        server's, on the way out and again on the way in.
+        """
         now = time.monotonic()
         if failure is None:
             self._breaker.close()
-            self._grow(now - began, tokens)
+            self._grow(max(1e-4, now - began - 2 * late), tokens)
         else:
             self._learn(failure, began, now)
         if quota is not None and quota.requests_left is not None and quota.requests_left < 1:

@@ -32,7 +32,9 @@ BACKOFF_SECONDS = (0.5, 30.0)
 PATIENCE_SECONDS = 120.0
 """How long an endpoint may give nothing but failures before the run ends."""
 DEFAULT_CONCURRENCY = 256
-HEARTBEAT_SECONDS = 0.1
+HEARTBEAT_SECONDS = 0.05
+LATE_FADES = 0.8
+"""How much of the loop's worst delay is remembered from one heartbeat to the next."""
 PROGRESS_SECONDS = 0.5
 
 Ask = Callable[[Model, Request], Awaitable[Any]]
@@ -137,6 +139,7 @@ class Dispatch:
         self.admissions: dict[tuple[str, str], Admission] = {}
         self._check_stop = check_stop
         self._fatal: NexaError | None = None
+        self._late = 0.0
         self._naps: set[asyncio.Future[None]] = set()
         self._heart: asyncio.Task[None] | None = None
 
@@ -301,7 +304,7 @@ class Dispatch:
         admission.charge_tokens(used - _expected_tokens(line, request))
         completed = reply.usage.completion_tokens if failed is None else 0
         seen = failed if isinstance(failed, CallFailed) else None
-        admission.leave(began, seen, completed, quota)
+        admission.leave(began, seen, completed, quota, self._late)
         if isinstance(failed, NexaError):
             raise failed
 
@@ -339,7 +342,9 @@ class Dispatch:
         """Wake whoever waits when a stop is asked for, and say how it goes."""
         told_at = 0.0
         while True:
+            due = time.monotonic() + HEARTBEAT_SECONDS
             await asyncio.sleep(HEARTBEAT_SECONDS)
+            self._late = max(time.monotonic() - due, LATE_FADES * self._late)
             if time.monotonic() - told_at >= PROGRESS_SECONDS:
                 told_at = time.monotonic()
                 self._tell()
