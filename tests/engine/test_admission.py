@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 
 import pytest
@@ -161,3 +162,14 @@ async def test_it_stays_near_a_capacity_and_seldom_above(capacity: int) -> None:
         used += len(served) * (number >= 4_000)
     assert used > 0.85 * 4_000 * capacity
     assert refused < 0.02 * 4_000
+
+
+def test_own_lateness_is_no_servers_queue() -> None:
+    """A busy client sees long latencies; less at once would not make it faster."""
+    gate = Admission(256, self_hosted=True)
+    gate.limit = gate.under_way = 200
+    for number in range(2000):
+        gate.under_way = 201
+        late = 0.0 if number < 400 else 0.1
+        gate.leave(time.monotonic() - 0.05 - 2 * late, tokens=100, late=late)
+    assert gate.limit >= 200
