@@ -67,6 +67,10 @@ if TYPE_CHECKING:
     from nexa_core.hookspecs import (
         hookimpl,
     )
+    from nexa_core.marking import (
+        DATA_RULE,
+        mark_data,
+    )
     from nexa_core.pipeline import (
         Role,
     )
@@ -74,6 +78,7 @@ if TYPE_CHECKING:
         Prompt,
     )
     from nexa_core.protocols import (
+        Asker,
         BatchModel,
         BatchState,
         Check,
@@ -83,6 +88,7 @@ if TYPE_CHECKING:
         Model,
         RemoteModel,
         Reviewer,
+        Rubric,
         Scorer,
         SetCheck,
         Source,
@@ -113,6 +119,7 @@ if TYPE_CHECKING:
         CheckSpec,
         ExporterSpec,
         FileSpec,
+        JudgeOrder,
         JudgeSpec,
         MetricSpec,
         ModelSpec,
@@ -127,9 +134,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _GROUND_FLOOR = ("errors", "records", "events", "specs", "protocols", "hookspecs")
-_ABOVE = {"Prompt": "prompts", "Role": "pipeline", "load": "api"}
+_ABOVE = {
+    "DATA_RULE": "marking",
+    "Prompt": "prompts",
+    "Role": "pipeline",
+    "load": "api",
+    "mark_data": "marking",
+}
 
 __all__ = [
+    "DATA_RULE",
+    "Asker",
     "BatchModel",
     "BatchState",
     "BudgetError",
@@ -158,6 +173,7 @@ __all__ = [
     "JournalError",
     "Judge",
     "JudgeError",
+    "JudgeOrder",
     "JudgeSpec",
     "ManifestError",
     "Message",
@@ -189,6 +205,7 @@ __all__ = [
     "Role",
     "Row",
     "RowsSampled",
+    "Rubric",
     "RunFinished",
     "RunLockedError",
     "RunResumed",
@@ -229,6 +246,7 @@ __all__ = [
     "content_hash",
     "hookimpl",
     "load",
+    "mark_data",
     "suggest",
 ]
 

@@ -28,6 +28,10 @@ _OPTION_NAMES = frozenset({"a", "b"})
 """What a critic's template calls its two options; they are given at rendering."""
 
 
+_RUBRIC_NAMES = frozenset({"criteria", "flags", "rule"})
+"""What a rubric's template is given: its criteria and flags as text, and the rule about data."""
+
+
 class FrontMatter(BaseModel):
     """The keys between the two fences of a prompt file."""
 
@@ -44,6 +48,12 @@ class FrontMatter(BaseModel):
     positive: str | None = None
     negative: str | None = None
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    criteria: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], str] = Field(
+        default_factory=dict
+    )
+    flags: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], str] = Field(
+        default_factory=dict
+    )
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -58,7 +68,8 @@ class FrontMatter(BaseModel):
 class Prompt:
     """One prompt. `body` is the template: the user's message for chat, all for completions.
 
-    `inputs` are the columns it needs. `positive` and `negative` are a critic's two answers.
+    `inputs` are the columns it needs. `positive` and `negative` are a critic's two answers. A rubric
+    has `criteria`, each scored 0 to 1, and `flags` that may be raised: name to what it means.
     `schema` is the JSON schema of the reply. `text` is the file as it was read.
     """
 
@@ -73,6 +84,8 @@ class Prompt:
     positive: str | None = None
     negative: str | None = None
     schema: Mapping[str, Any] | None = None
+    criteria: Mapping[str, str] = field(default_factory=dict)
+    flags: Mapping[str, str] = field(default_factory=dict)
     summary: str = ""
     text: str = field(default="", repr=False)
     place: Place | None = None
@@ -83,7 +96,8 @@ class Prompt:
     def hash(self) -> str:
         """SHA-256 of what determines the rendering and the reply asked for, not of names."""
         parts = (self.api, self.system, self.body, self.stop, self.positive, self.negative)
-        return content_hash([*parts, self.schema])
+        rubric = [dict(self.criteria), dict(self.flags)] if self.criteria else []
+        return content_hash([*parts, self.schema, *rubric])
 
     @cached_property
     def _templates(self) -> tuple[Text | None, Text]:
@@ -109,6 +123,7 @@ class Prompt:
     def check(self) -> Prompt:
         """Itself, compiled and with its inputs compared to its templates; else PromptFileError."""
         given = _OPTION_NAMES if self.positive is not None else frozenset()
+        given |= _RUBRIC_NAMES if self.criteria else frozenset()
         unknown = sorted(self.variables - set(self.inputs) - given)
         if unknown:
             raise PromptFileError(

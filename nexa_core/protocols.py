@@ -13,6 +13,7 @@ from nexa_core.records import (
     Choice,
     Completion,
     Evidence,
+    Message,
     Opinion,
     Request,
     Row,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
+    "Asker",
     "BatchModel",
     "BatchState",
     "Check",
@@ -34,6 +36,7 @@ __all__ = [
     "Model",
     "RemoteModel",
     "Reviewer",
+    "Rubric",
     "Scorer",
     "SetCheck",
     "Source",
@@ -135,10 +138,57 @@ class BatchModel(RemoteModel, Protocol):
         ...
 
 
-class Judge(Protocol):
-    """Scores one row with a model."""
+class Asker(Protocol):
+    """Asks models for a judge, about one row: every call is journaled, paid for and limited.
 
-    async def score(self, row: Row) -> Score: ...
+    `roles` are the step's model roles, the first one asked where none is named. `nonce` is for the
+    marks around the row's text; it is the same when the row is judged again.
+    """
+
+    nonce: str
+
+    @property
+    def roles(self) -> Sequence[str]: ...
+
+    async def complete(
+        self,
+        prompt: str | tuple[Message, ...],
+        role: str | None = None,
+        schema: Mapping[str, Any] | None = None,
+    ) -> Completion:
+        """A completion; raises CallFailed where there is none, which the judge lets pass."""
+        ...
+
+    async def choose(
+        self, prompt: str | tuple[Message, ...], options: Sequence[str], role: str | None = None
+    ) -> Choice:
+        """Log-probabilities of single-token options; raises as `complete` does."""
+        ...
+
+
+class Rubric(Protocol):
+    """A prompt by which a judge scores: its criteria and flags, name to what they mean."""
+
+    @property
+    def inputs(self) -> Sequence[str]: ...
+
+    @property
+    def criteria(self) -> Mapping[str, str]: ...
+
+    @property
+    def flags(self) -> Mapping[str, str]: ...
+
+    def render(self, row: Row, **extra: Any) -> str | tuple[Message, ...]: ...
+
+
+class Judge(Protocol):
+    """Scores one row, 0 to 1, by asking models.
+
+    The order of its asks must follow from the row and the replies alone, so that a resumed run asks
+    the same. A Score without a value says that nothing could be read from the replies.
+    """
+
+    async def score(self, row: Row, ask: Asker) -> Score: ...
 
 
 class Check(Protocol):

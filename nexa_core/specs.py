@@ -18,6 +18,7 @@ from nexa_core.protocols import (
     Metric,
     Model,
     Reviewer,
+    Rubric,
     Scorer,
     SetCheck,
     Source,
@@ -31,6 +32,7 @@ __all__ = [
     "CheckSpec",
     "ExporterSpec",
     "FileSpec",
+    "JudgeOrder",
     "JudgeSpec",
     "MetricSpec",
     "ModelSpec",
@@ -80,7 +82,28 @@ class ModelSpec(Spec):
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeOrder:
+    """What a judge is built from: the step's settings, its rubric, and the columns it reads.
+
+    `question` and `answer` are column names; `question` is None where rows have no such column.
+    `options` are an instance of the spec's options class, or None where it has none.
+    """
+
+    id: str
+    rubric: Rubric
+    roles: tuple[str, ...]
+    question: str | None
+    answer: str
+    combine: str = "lowest"
+    escalate: tuple[float, float] | None = None
+    """The last role is asked only where the others' score lies between these, both in."""
+    options: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class JudgeSpec(Spec):
+    """A judge's method: `build(order)` gets a JudgeOrder."""
+
     build: Callable[..., Judge]
 
 

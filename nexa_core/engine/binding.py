@@ -30,6 +30,8 @@ _PROMPT_FIELDS = [
     "positive",
     "negative",
     "schema",
+    "criteria",
+    "flags",
 ]
 
 

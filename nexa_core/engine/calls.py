@@ -109,6 +109,8 @@ class Calls:
     spent: Spent = field(default_factory=Spent)
     records: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"asked": 0, "replayed": 0, "reused": 0})
+    only_known: bool = False
+    """Nothing is asked: a judgement that is not known leaves its row as it is."""
     _under_way: set[asyncio.Task[Answer]] = field(default_factory=set)
 
     async def complete(

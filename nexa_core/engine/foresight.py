@@ -13,10 +13,11 @@ from nexa_core.engine.calls import Calls, Outcome, Subject
 from nexa_core.engine.context import Context
 from nexa_core.engine.dispatch import Caller
 from nexa_core.engine.pilot import rows_planned
+from nexa_core.engine.plan import Plan
 from nexa_core.engine.shard import ShardOrder, run_steps
 from nexa_core.engine.sources import SourceRow
 from nexa_core.events import CallsPlanned
-from nexa_core.pipeline import CheckStep
+from nexa_core.pipeline import CriticStep, GenerateStep, roles_of
 from nexa_core.records import Request
 
 MOST_ROWS = 20_000
@@ -27,8 +28,8 @@ MOST_ROWS = 20_000
 class KnownCalls(Calls):
     """Calls that are answered from known replies; the others are counted, and their rows end there."""
 
-    to_ask: Counter[str] = field(default_factory=Counter)
-    found: Counter[str] = field(default_factory=Counter)
+    to_ask: Counter[tuple[str, str]] = field(default_factory=Counter)
+    found: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     async def _ask(
         self,
@@ -38,8 +39,8 @@ class KnownCalls(Calls):
         *rest: Any,
     ) -> list[Outcome]:
         missing = [r for r in requests if r.id not in self.known and r.id not in self.reused]
-        self.to_ask[caller.step] += len(missing)
-        self.found[caller.step] += len(requests) - len(missing)
+        self.to_ask[caller.step, caller.role] += len(missing)
+        self.found[caller.step, caller.role] += len(requests) - len(missing)
         unknown = {request.id for request in missing}
         kind = rest[-1]
         return [
@@ -53,24 +54,36 @@ class KnownCalls(Calls):
 async def foresee(context: Context) -> CallsPlanned:
     """How many calls of each role are answered already, and how many are still to be asked.
 
-    A row whose reply is missing at one step is counted as to be asked at every later step too.
+    A row without a known answer is counted as to be asked at every later step; one without a known
+    judgement as if it had passed.
     """
     total, rows = _plan_rows(context)
     plan = context.plan
-    calls = KnownCalls(context.dispatch, reused=context.reused)
+    calls = KnownCalls(context.dispatch, reused=context.reused, only_known=True)
     order = ShardOrder(context.run.id, "plan", 0, rows)
     await run_steps(plan, order, calls)
     asked, found, missing = Counter[str](), Counter[str](), 0
     scale = total / len(rows) if rows else 0.0
     for step in plan.pipeline.steps:
-        if isinstance(step, CheckStep):
-            continue
-        each = 2 if step.kind == "critic" else 1
-        asked[step.model] += round(scale * (calls.to_ask[step.id] + each * missing))
-        found[step.model] += round(scale * calls.found[step.id])
-        missing += calls.to_ask[step.id] // each
-    exact = len(rows) == total and context.source is not None
+        each = 2 if isinstance(step, CriticStep) else 1
+        for role in roles_of(step):
+            here = calls.to_ask[step.id, role]
+            asked[role] += round(scale * (here + each * missing))
+            found[role] += round(scale * calls.found[step.id, role])
+            if isinstance(step, GenerateStep):
+                missing += here
+    exact = len(rows) == total and context.source is not None and _ends_with_known(plan, calls)
     return CallsPlanned(_by_role(asked, found), total, exact, _price(context, asked))
+
+
+def _ends_with_known(plan: Plan, calls: KnownCalls) -> bool:
+    """Whether nothing that is still to be asked decides what later steps are asked."""
+    asking = [step for step in plan.pipeline.steps if roles_of(step)]
+    open_ = [any(calls.to_ask[step.id, role] for role in roles_of(step)) for step in asking]
+    early = any(open_[:-1]) and (
+        plan.accept_rule.eager or any(isinstance(step, GenerateStep) for step in asking[1:])
+    )
+    return not early and not (any(open_) and plan.retry is not None)
 
 
 def _by_role(asked: Mapping[str, int], found: Mapping[str, int]) -> dict[str, dict[str, int]]:

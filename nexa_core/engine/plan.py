@@ -16,16 +16,29 @@ from nexa_core.engine.steps.accepting import AcceptEarly, AcceptRule, Term
 from nexa_core.engine.steps.check import CheckRows, NamedCheck
 from nexa_core.engine.steps.critic import Critic
 from nexa_core.engine.steps.generate import Generate
+from nexa_core.engine.steps.judge import JudgeRows
 from nexa_core.engine.steps.stream import Step
 from nexa_core.engine.tallies import NamedMetric
-from nexa_core.errors import GateFileError, Place, PreflightError
+from nexa_core.errors import GateFileError, Place
 from nexa_core.gates import Gate
-from nexa_core.pipeline import CheckStep, CheckUse, CriticStep, GenerateStep, Pipeline, Role
+from nexa_core.pipeline import (
+    CheckStep,
+    CheckUse,
+    CriticStep,
+    GenerateStep,
+    JudgeStep,
+    Pipeline,
+    Role,
+    roles_of,
+)
 from nexa_core.plugins import Plugins
 from nexa_core.prices import is_local, rates_of
 from nexa_core.prompts import Prompt
-from nexa_core.protocols import Model, RemoteModel, SetCheck
-from nexa_core.specs import CheckSpec
+from nexa_core.protocols import Judge, Model, RemoteModel, SetCheck
+from nexa_core.specs import CheckSpec, JudgeOrder
+
+JUDGE_TOKENS = 1_024
+"""The most tokens of a judgement where nobody says another number."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,7 @@ class Plan:
             "finish_field": f"{answer}_finish_reason",
             "delimiters": delimiters or None,
             "stop": list(prompt.stop) if prompt else None,
+            "judges": list(self.judge_ids) or None,
         }
 
     @property
@@ -117,6 +131,11 @@ class Plan:
         return self.pipeline.accept.retry if self.pipeline.accept else None
 
     @property
+    def judge_ids(self) -> tuple[str, ...]:
+        """The steps that are judges, in order."""
+        return tuple(step.id for step in self.pipeline.steps if isinstance(step, JudgeStep))
+
+    @property
     def score_ids(self) -> tuple[str, ...]:
         """Every score the pipeline declares, in its order."""
         return self.pipeline.score_ids
@@ -124,7 +143,7 @@ class Plan:
     @property
     def unpriced(self) -> tuple[str, ...]:
         """References of the models that steps ask and whose tokens cost nobody knows what."""
-        used = (s.model for s in self.pipeline.steps if not isinstance(s, CheckStep))
+        used = [role for step in self.pipeline.steps for role in roles_of(step)]
         lines = (line for name in used for line in self.lines(name))
         unknown = (
             line.role.model for line in lines if line.rates is None and not is_local(line.role)
@@ -197,7 +216,51 @@ class Plan:
                 1 if retry else step.samples,
                 step.vary,
             )
-        raise PreflightError(f"The step '{step.id}' is a {step.kind}, and no judge is installed.")
+        return self._build_judge(step, calls)
+
+    def _build_judge(self, step: JudgeStep, calls: Calls) -> JudgeRows:
+        callers = {role: Caller(step.id, role, self.lines(role)) for role in step.roles}
+        own = {"temperature": 0.0, "max_tokens": JUDGE_TOKENS}
+        sampling = {
+            role: {
+                **own,
+                **self.pipeline.models[role].sampling.as_dict(),
+                **step.sampling.as_dict(),
+            }
+            for role in step.roles
+        }
+        seed = self.pipeline.seed
+        return JudgeRows(step.id, callers, calls, self._judge(step), sampling, seed)
+
+    def _judge(self, step: JudgeStep) -> Judge:
+        """The judge of a step, built once."""
+        if step.id not in self.built:
+            place = self.pipeline.place(f"{step.id}.method") or self.pipeline.place(step.id)
+            spec = self.plugins.judges.get(step.method, place)
+            question, answer = self.judged_columns
+            order = JudgeOrder(
+                step.id,
+                self.prompts[step.id],
+                step.roles,
+                question,
+                answer,
+                step.combine,
+                step.escalate.between if step.escalate else None,
+            )
+            self.built[step.id] = self.plugins.build_judge(
+                spec, order, step.options, self.pipeline.locate(f"{step.id}.options")
+            )
+        built: Judge = self.built[step.id]
+        return built
+
+    @property
+    def judged_columns(self) -> tuple[str | None, str]:
+        """The columns that hold what was asked and what was answered."""
+        answer = self.pipeline.answer_field(self.source_columns) or "response"
+        written = [step.into for step in self.pipeline.generate_steps]
+        known = [*self.source_columns, *written]
+        usual = ("prompt", "instruction", "question", "messages")
+        return next((name for name in usual if name in known and name != answer), None), answer
 
     def _row_checks(self, step: CheckStep) -> list[NamedCheck]:
         return [
@@ -263,7 +326,10 @@ class Plan:
         start = next(i for i, s in enumerate(settings) if s.id == step_id)
         endings = ("", "_raw_text", "_finish_reason", "_tokens", "_reasoning", "_tool_calls")
         later = [s for s in settings[start:] if isinstance(s, GenerateStep)]
-        return {f"{s.into}{ending}" for s in later for ending in endings}
+        judged = [s.id for s in settings[start:] if isinstance(s, JudgeStep)]
+        return {f"{s.into}{ending}" for s in later for ending in endings} | {
+            f"{name}{ending}" for name in judged for ending in ("_reason", "_criteria")
+        }
 
     def scores_before(self, step_id: str) -> set[str]:
         """The scores given by the steps before `step_id`."""
@@ -304,7 +370,12 @@ def accept_rule_of(pipeline: Pipeline) -> AcceptRule:
 
 def prompt_names(pipeline: Pipeline) -> Sequence[tuple[str, Any]]:
     """Every prompt the pipeline uses, as (key in the plan, name or inline prompt)."""
-    named = [(s.id, s.prompt) for s in pipeline.steps if hasattr(s, "prompt")]
+    named: list[tuple[str, Any]] = []
+    for step in pipeline.steps:
+        if isinstance(step, JudgeStep):
+            named.append((step.id, step.rubric))
+        elif not isinstance(step, CheckStep):
+            named.append((step.id, step.prompt))
     retry = pipeline.accept.retry if pipeline.accept else None
     if retry is not None and retry.prompt is not None:
         named.append((f"{retry.step}@retry", retry.prompt))

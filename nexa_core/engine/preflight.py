@@ -11,11 +11,11 @@ from nexa_core.engine.dispatch import Line
 from nexa_core.engine.evaluation import check_evaluation
 from nexa_core.engine.items import bind_items
 from nexa_core.engine.packaging import check_packaging
-from nexa_core.engine.plan import Plan
+from nexa_core.engine.plan import JUDGE_TOKENS, Plan
 from nexa_core.engine.training import check_training
 from nexa_core.errors import PreflightError
 from nexa_core.gates import never_passes
-from nexa_core.pipeline import GenerateStep, Role
+from nexa_core.pipeline import GenerateStep, JudgeStep, Role, roles_of
 from nexa_core.prices import is_local, warn_of_age
 
 LEAST_FREE_BYTES = 200_000_000
@@ -49,7 +49,8 @@ def _check_prompts(plan: Plan) -> None:
     for step in plan.pipeline.steps:
         prompt = plan.prompts.get(step.id)
         if prompt is not None:
-            missing = [name for name in prompt.inputs if name not in known]
+            given = _judged(plan) if isinstance(step, JudgeStep) else set()
+            missing = [name for name in prompt.inputs if name not in known | given]
             if missing:
                 listed = ", ".join(sorted(known - {"id"})) or "none"
                 raise PreflightError(
@@ -60,6 +61,11 @@ def _check_prompts(plan: Plan) -> None:
                 )
         if isinstance(step, GenerateStep):
             known |= {step.into, *step.vary}
+
+
+def _judged(plan: Plan) -> set[str]:
+    """What a rubric is given under names of its own, whatever the columns are called."""
+    return {"answer", "a", "b", *(["question"] if plan.judged_columns[0] else [])}
 
 
 def _check_pilot(plan: Plan) -> None:
@@ -74,26 +80,23 @@ def _check_pilot(plan: Plan) -> None:
 
 def _check_models(plan: Plan) -> None:
     for step in plan.pipeline.steps:
-        if not hasattr(step, "model"):
-            continue
-        role = plan.pipeline.models[step.model]
-        model = plan.models.get(role, plan.pipeline.place(f"models.{step.model}.model"))
-        problems = model.preflight(plan.pipeline.effective_sampling(step))
-        if problems:
-            raise PreflightError(
-                f"The model '{role.model}' cannot run step '{step.id}': {'; '.join(problems)}.",
-                "Mend that in the role or the step's sampling, or use another model.",
-                plan.pipeline.place(f"{step.id}.sampling") or plan.pipeline.place(step.id),
-            )
+        for name in roles_of(step):
+            role = plan.pipeline.models[name]
+            model = plan.models.get(role, plan.pipeline.place(f"models.{name}.model"))
+            problems = model.preflight(plan.pipeline.effective_sampling(step))
+            if problems:
+                raise PreflightError(
+                    f"The model '{role.model}' cannot run step '{step.id}': {'; '.join(problems)}.",
+                    "Mend that in the role or the step's sampling, or use another model.",
+                    plan.pipeline.place(f"{step.id}.sampling") or plan.pipeline.place(step.id),
+                )
 
 
 def _check_money(plan: Plan) -> list[str]:
     """Under a budget every paid role has a price and a bound, and one call fits; stale prices warn."""
     paid: dict[str, Role] = {}
     for step in plan.pipeline.steps:
-        if not hasattr(step, "model"):
-            continue
-        for line in plan.lines(step.model):
+        for line in (line for role in roles_of(step) for line in plan.lines(role)):
             if not is_local(line.role):
                 paid[line.role.model] = line.role
                 if plan.pipeline.budget is not None:
@@ -111,16 +114,18 @@ def _require_bound(plan: Plan, step: Any, line: Line) -> None:
             "Give the role a price in dollars per million tokens: price: {input: …, output: …}.",
             place,
         )
-    sampling = plan.pipeline.effective_sampling(step) if isinstance(step, GenerateStep) else {}
+    writes = isinstance(step, GenerateStep)
+    sampling = plan.pipeline.effective_sampling(step) if writes else {}
     most = sampling.get("max_tokens")
-    if isinstance(step, GenerateStep) and most is None:
+    if writes and most is None:
         raise PreflightError(
             f"The step '{step.id}' sets no max_tokens, so one call of '{line.role.model}' could "
             "cost anything and no budget can be kept.",
             "Set sampling.max_tokens on the role or the step.",
             plan.pipeline.place(step.id),
         )
-    least = line.rates.bound(1, most or 1)
+    judged = JUDGE_TOKENS if isinstance(step, JudgeStep) else 1
+    least = line.rates.bound(1, most or judged)
     open_nano = round(budget.usd * NANO * (budget.pilot_share or 1.0))
     if least > open_nano:
         raise PreflightError(

@@ -14,6 +14,7 @@ from nexa_core.engine.pilot import Iteration
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.sources import SourceRow, invent_rows
 from nexa_core.engine.unit import Unit, Work
+from nexa_core.pipeline import roles_of
 from nexa_core.records import State
 from nexa_core.stats import bounds
 
@@ -181,8 +182,8 @@ def find_overlap(plan: Plan) -> int:
     One where a model of this process answers; many where batches take hours; else enough to fill
     every place that a role may have twice.
     """
-    steps = [step for step in plan.pipeline.steps if hasattr(step, "model")]
-    lines = [line for step in steps for line in plan.lines(step.model)]
+    roles = {role for step in plan.pipeline.steps for role in roles_of(step)}
+    lines = [line for role in sorted(roles) for line in plan.lines(role)]
     if any(line.model.batch_size for line in lines):
         return 1
     if any(line.role.batch is True for line in lines):

@@ -22,6 +22,8 @@ from nexa_core.engine.steps.stream import Step, slices
 from nexa_core.records import State
 
 MICRO_BATCH = 64
+REJECTION = "rejection"
+"""The column that tells a retry's prompt why the row was rejected."""
 
 _STEP_TYPE = pa.struct(
     [
@@ -105,12 +107,14 @@ def _retried(plan: Plan, settled: Batch, attempt: int) -> Batch | None:
     if not len(indices):
         return None
     again = settled.take(indices)
-    kept = [n for n in again.table.column_names if n not in plan.columns_from(plan.retry.step)]
+    later = plan.columns_from(plan.retry.step) | {REJECTION}
+    kept = [n for n in again.table.column_names if n not in later]
     parents = again.table["id"].combine_chunks()
     stems = [p.partition("~r")[0] for p in parents.to_pylist()]
     table = again.table.select(kept)
     at = table.column_names.index("id")
     table = table.set_column(at, "id", pa.array([f"{stem}~r{attempt}" for stem in stems]))
+    table = table.append_column(REJECTION, pa.array(_quote_rejections(plan, again)))
     earlier = {n: v for n, v in again.scores.items() if n in plan.scores_before(plan.retry.step)}
     return replace(
         Batch.start(table),
@@ -119,6 +123,22 @@ def _retried(plan: Plan, settled: Batch, attempt: int) -> Batch | None:
         parent=parents if isinstance(parents, pa.Array) else pa.concat_arrays(parents.chunks),
         scores=earlier,
     )
+
+
+def _quote_rejections(plan: Plan, rejected: Batch) -> list[str]:
+    """Why each row was rejected, with what the judges said, for the prompt of the retry."""
+    judged = [name for name in plan.judge_ids if f"{name}_reason" in rejected.table.column_names]
+    columns = [rejected.table[f"{name}_reason"].to_pylist() for name in judged]
+    scores = [rejected.scores[name].to_pylist() for name in judged]
+    quoted = []
+    for n, reason in enumerate(rejected.reason.to_pylist()):
+        said = [
+            f"{name} {score[n]:.2f}: {column[n]}"
+            for name, score, column in zip(judged, scores, columns, strict=True)
+            if score[n] is not None and column[n]
+        ]
+        quoted.append("\n".join([str(reason), *said]))
+    return quoted
 
 
 def finish_table(plan: Plan, order: ShardOrder, batch: Batch) -> pa.Table:

@@ -25,7 +25,7 @@ from nexa_core.pipeline.steps import (
     JudgeStep,
     Step,
 )
-from nexa_core.pipeline.tree import Pipeline
+from nexa_core.pipeline.tree import Pipeline, roles_of
 
 __all__ = [
     "Accept",
@@ -54,4 +54,5 @@ __all__ = [
     "from_resolved",
     "load_pipeline",
     "pipeline_from",
+    "roles_of",
 ]

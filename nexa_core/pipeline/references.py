@@ -9,7 +9,7 @@ from nexa_core.errors import PipelineFileError, Place, UnknownNameError
 from nexa_core.pipeline import paths
 from nexa_core.pipeline.sections import ACCEPT_KEYS, Space
 from nexa_core.pipeline.steps import GenerateStep, JudgeStep
-from nexa_core.pipeline.tree import Origin, Pipeline
+from nexa_core.pipeline.tree import Origin, Pipeline, roles_of
 
 ROW_COLUMNS = frozenset(
     [
@@ -58,12 +58,17 @@ def _check_ids(tree: Mapping[str, Any], origin: Origin) -> None:
 
 def _check_roles(pipeline: Pipeline, origin: Origin) -> None:
     for i, step in enumerate(pipeline.steps):
-        role = getattr(step, "model", None)
-        if role is not None and role not in pipeline.models:
-            place = origin.place(("steps", i, step.kind, "model"))
-            raise UnknownNameError(
-                "model role", role, pipeline.models, place, "Add it under `models`."
-            )
+        for role in roles_of(step):
+            if role not in pipeline.models:
+                key = "model" if role == getattr(step, "model", None) else _naming(step, role)
+                place = origin.place(("steps", i, step.kind, key))
+                raise UnknownNameError(
+                    "model role", role, pipeline.models, place, "Add it under `models`."
+                )
+
+
+def _naming(step: Any, role: str) -> str:
+    return "panel" if role in step.panel else "escalate"
 
 
 def _check_columns(pipeline: Pipeline, origin: Origin) -> None:

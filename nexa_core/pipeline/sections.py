@@ -14,9 +14,7 @@ from pydantic import (
 )
 
 from nexa_core.pipeline.roles import Count, Flag, Name, Number, Settings
-from nexa_core.pipeline.steps import Prompt
-
-Share = Annotated[Number, Field(ge=0, le=1)]
+from nexa_core.pipeline.steps import Prompt, Share
 
 
 class SourceSettings(Settings):

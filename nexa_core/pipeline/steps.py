@@ -15,7 +15,9 @@ from pydantic import (
     model_validator,
 )
 
-from nexa_core.pipeline.roles import Count, Name, Sampling, Settings
+from nexa_core.pipeline.roles import Count, Name, Number, Sampling, Settings
+
+Share = Annotated[Number, Field(ge=0, le=1)]
 
 
 class InlinePrompt(Settings):
@@ -143,14 +145,42 @@ class CheckStep(_Step):
         return "+".join(check.id for check in self.checks)
 
 
+class Escalation(Settings):
+    """A dearer model that is asked where the first one's score lies between two bounds, both in."""
+
+    model: str
+    between: tuple[Share, Share]
+
+    @model_validator(mode="after")
+    def _require_order(self) -> Self:
+        if self.between[0] >= self.between[1]:
+            raise ValueError("`between` is [low, high] with low under high")
+        return self
+
+
 class JudgeStep(_Step):
-    """Scores each row against a rubric with a model."""
+    """Scores each row, 0 to 1, by a judge's method: `rubric` names its prompt file.
+
+    `panel` are further roles that score the same row, `combine` how their scores become one;
+    `escalate` asks a dearer role near the threshold. `options` are the method's own.
+    """
 
     kind: ClassVar[Literal["judge"]] = "judge"
     id: Name = "judge"
     model: str
     rubric: str
+    method: str = "rubric"
+    panel: tuple[str, ...] = ()
+    combine: Literal["lowest", "mean", "median"] = "lowest"
+    escalate: Escalation | None = None
+    sampling: Sampling = Sampling()
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Every model role that the step may ask."""
+        dearer = (self.escalate.model,) if self.escalate else ()
+        return (self.model, *self.panel, *dearer)
 
 
 class CriticStep(_Step):

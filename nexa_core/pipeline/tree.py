@@ -38,6 +38,13 @@ def _read_share(value: Any) -> Any:
     return value
 
 
+def roles_of(step: Step) -> tuple[str, ...]:
+    """The model roles that a step asks, the first one first."""
+    if isinstance(step, CheckStep):
+        return ()
+    return step.roles if isinstance(step, JudgeStep) else (step.model,)
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where the values of a pipeline came from: a file, and what was set over it.
@@ -148,7 +155,7 @@ class Pipeline(Settings):
     def effective_sampling(self, step: Step) -> dict[str, Any]:
         """The step's sampling over its role's; only keys that are set, `stop` as a list."""
         role = self.models[step.model].sampling.as_dict() if hasattr(step, "model") else {}
-        own = step.sampling.as_dict() if isinstance(step, GenerateStep) else {}
+        own = step.sampling.as_dict() if isinstance(step, GenerateStep | JudgeStep) else {}
         return {**role, **own}
 
     def answer_field(self, columns: Sequence[str] = ()) -> str | None:
@@ -182,7 +189,7 @@ class Pipeline(Settings):
     @property
     def unused_roles(self) -> tuple[str, ...]:
         """The model roles that no step, inline reviewer or scorer asks for."""
-        used = {step.model for step in self.steps if hasattr(step, "model")}
+        used = {role for step in self.steps for role in roles_of(step)}
         rest = [self.gate, self.evaluate and self.evaluate.scorer, [c.options for c in self.checks]]
         used.update(role for part in rest for role in _models_in(part))
         return tuple(role for role in self.models if role not in used)

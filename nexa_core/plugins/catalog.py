@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +27,7 @@ from nexa_core.specs import (
     CheckSpec,
     ExporterSpec,
     FileSpec,
+    JudgeOrder,
     JudgeSpec,
     MetricSpec,
     ModelSpec,
@@ -42,7 +43,7 @@ from nexa_core.workspace import Workspace, find_workspace
 if TYPE_CHECKING:
     from nexa_core.pipeline import InlinePrompt, Role
     from nexa_core.prompts import Prompt
-    from nexa_core.protocols import Model
+    from nexa_core.protocols import Judge, Model
 
 __all__ = ["Listing", "Plugins", "load_plugins"]
 
@@ -133,6 +134,16 @@ class Plugins:
         offer = self.models.offer(COMPATIBLE if foreign else role.provider, place)
         model: Model = build_spec(offer.spec, role, self.models.noun, offer.plugin, place)
         return model
+
+    def build_judge(
+        self, spec: JudgeSpec, order: JudgeOrder, options: Mapping[str, Any], place: Locate
+    ) -> Judge:
+        """The judge that a step asks for; errors as in `build`."""
+        noun = self.judges.noun
+        settings = read_options(spec, options, {}, noun, place, PipelineFileError)
+        plugin = self.judges.plugin_of(spec)
+        judge: Judge = build_spec(spec, replace(order, options=settings), noun, plugin, place(()))
+        return judge
 
     def file(self, kind: str, name: str, place: Place | None = None) -> Path:
         """The file of a gate, prompt or pipeline: the workspace's, a plugin's, or the shipped."""

@@ -59,6 +59,8 @@ class Critic:
         values = scatter([score_pair(pair) for pair in pairs], indices, len(batch), pa.float64())
         batch = note_calls(batch.with_score(self.id, values), self.caller, indices, pairs)
         errors = [next((o.error for o in pair if o.error), None) for pair in pairs]
+        if self.calls.only_known:
+            return batch
         return fail_rows(batch, self.id, indices, errors)
 
     def _both_orders(self, row: dict[str, Any]) -> tuple[Any, Any]:

@@ -1,0 +1,159 @@
+"""The judge step: a judge scores every row under way by asking models, each ask a call like any other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nexa_core.engine.batch import Batch
+from nexa_core.engine.calls import Calls, Outcome, Subject, derive_seed, identify
+from nexa_core.engine.dispatch import Caller
+from nexa_core.engine.steps.asking import (
+    fail_rows,
+    flow,
+    note_calls,
+    rows_of,
+    scatter,
+    subjects_of,
+)
+from nexa_core.engine.steps.generate import make_request
+from nexa_core.engine.steps.stream import Stream
+from nexa_core.errors import CallFailed, Failure, JudgeError, NexaError, boundary
+from nexa_core.marking import derive_nonce
+from nexa_core.protocols import Judge
+from nexa_core.records import Choice, Completion, Message, Score, canonical_json, mend_text
+
+Prompt = str | tuple[Message, ...]
+ASKS_PER_ROLE = 100
+
+
+@dataclass
+class RowAsker:
+    """Asks for one row, ask after ask; the number of the ask is part of a call's identity."""
+
+    calls: Calls
+    callers: Mapping[str, Caller]
+    sampling: Mapping[str, Mapping[str, Any]]
+    subject: Subject
+    seed: int
+    nonce: str
+    outcomes: list[Outcome] = field(default_factory=list)
+    asked: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def roles(self) -> Sequence[str]:
+        """The step's model roles, the first one asked where none is named."""
+        return list(self.callers)
+
+    async def complete(
+        self, prompt: Prompt, role: str | None = None, schema: Mapping[str, Any] | None = None
+    ) -> Completion:
+        """A completion; raises CallFailed where there is none."""
+        caller, subject = self._next(role)
+        request = make_request(
+            prompt, self.sampling[caller.role], (), derive_seed(self.seed, subject)
+        )
+        request = replace(request, schema=schema)
+        request = replace(request, id=identify(caller.model, request, subject))
+        (outcome,) = await self.calls.complete(caller, [request], [subject])
+        return self._take(outcome)
+
+    async def choose(
+        self, prompt: Prompt, options: Sequence[str], role: str | None = None
+    ) -> Choice:
+        """Log-probabilities of single-token options; raises as `complete` does."""
+        caller, subject = self._next(role)
+        request = make_request(prompt, {}, (), derive_seed(self.seed, subject))
+        request = replace(request, id=identify(caller.model, request, subject, options))
+        (outcome,) = await self.calls.choose(caller, [request], [subject], options)
+        return self._take(outcome)
+
+    def _next(self, role: str | None) -> tuple[Caller, Subject]:
+        name = role or self.roles[0]
+        # Each role has numbers of its own, so that roles may be asked side by side.
+        number = ASKS_PER_ROLE * self.roles.index(name) + self.asked[name]
+        self.asked[name] += 1
+        return self.callers[name], replace(self.subject, ask=number)
+
+    def _take(self, outcome: Outcome) -> Any:
+        self.outcomes.append(outcome)
+        if outcome.error is not None:
+            raise CallFailed(Failure.BAD_REPLY, outcome.error)
+        return outcome.reply
+
+
+@dataclass
+class JudgeRows:
+    """Adds a score, flags, and the columns `<id>_reason` and `<id>_criteria` (JSON)."""
+
+    id: str
+    callers: Mapping[str, Caller]
+    calls: Calls
+    judge: Judge
+    sampling: Mapping[str, Mapping[str, Any]]
+    seed: int
+
+    @property
+    def caller(self) -> Caller:
+        """Who is asked first."""
+        return next(iter(self.callers.values()))
+
+    def run(self, batches: Stream) -> Stream:
+        return flow(self.caller, batches, self._judge)
+
+    async def _judge(self, batch: Batch) -> Batch:
+        indices = batch.alive_positions()
+        rows, subjects = rows_of(batch, indices), subjects_of(batch, indices)
+        askers = [self._asker(subject) for subject in subjects]
+        tasks = [self._score(row, ask) for row, ask in zip(rows, askers, strict=True)]
+        # One that ends the run lets its siblings come to their end first.
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        for each in found:
+            if isinstance(each, BaseException):
+                raise each
+        pairs = [each for each in found if not isinstance(each, BaseException)]
+        scores = [score for score, _ in pairs]
+        batch = self._with_scores(batch, indices, scores)
+        batch = note_calls(batch, self.caller, indices, [ask.outcomes for ask in askers])
+        return fail_rows(batch, self.id, indices, [error for _, error in pairs])
+
+    def _asker(self, subject: Subject) -> RowAsker:
+        nonce = derive_nonce(self.seed, subject.source_id, subject.sample, self.id)
+        return RowAsker(self.calls, self.callers, self.sampling, subject, self.seed, nonce)
+
+    async def _score(self, row: Mapping[str, Any], ask: RowAsker) -> tuple[Score, str | None]:
+        """The score, or why the row has none: a call that failed, or a judge that did."""
+        try:
+            with boundary(JudgeError, f"The judge '{self.id}'"):
+                return await self.judge.score(row, ask), None
+        except JudgeError as error:
+            failed = error.__cause__
+            if isinstance(failed, NexaError):
+                raise failed from None
+            if self.calls.only_known:
+                return Score(None), None
+            return Score(None), str(failed or error)
+
+    def _with_scores(self, batch: Batch, indices: np.ndarray, scores: Sequence[Score]) -> Batch:
+        def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+            return scatter(values, indices, len(batch), kind)
+
+        values = [score.value for score in scores]
+        reasons = [mend_text(score.reason) or None for score in scores]
+        criteria = [canonical_json(dict(s.criteria)) if s.criteria else None for s in scores]
+        batch = batch.with_score(self.id, column(values, pa.float64()))
+        batch = batch.with_column(f"{self.id}_reason", column(reasons, pa.string()))
+        batch = batch.with_column(f"{self.id}_criteria", column(criteria, pa.string()))
+        for name in sorted({flag for score in scores for flag in score.flags}):
+            raised = column([name in score.flags for score in scores], pa.bool_())
+            before = batch.flags.get(name)
+            merged = raised if before is None else pc.or_kleene(before, pc.fill_null(raised, False))
+            batch = batch.with_flag(name, merged)
+        return batch
