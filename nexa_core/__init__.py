@@ -68,7 +68,7 @@ if TYPE_CHECKING:
         hookimpl,
     )
     from nexa_core.marking import (
-        DATA_RULE,
+        explain_marks,
         mark_data,
     )
     from nexa_core.pipeline import (
@@ -135,15 +135,14 @@ __version__ = "0.1.0"
 
 _GROUND_FLOOR = ("errors", "records", "events", "specs", "protocols", "hookspecs")
 _ABOVE = {
-    "DATA_RULE": "marking",
     "Prompt": "prompts",
     "Role": "pipeline",
     "load": "api",
+    "explain_marks": "marking",
     "mark_data": "marking",
 }
 
 __all__ = [
-    "DATA_RULE",
     "Asker",
     "BatchModel",
     "BatchState",
@@ -244,6 +243,7 @@ __all__ = [
     "boundary",
     "canonical_json",
     "content_hash",
+    "explain_marks",
     "hookimpl",
     "load",
     "mark_data",

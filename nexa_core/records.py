@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -44,18 +45,35 @@ Row = Mapping[str, Any]
 def canonical_json(value: object) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
     try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError:  # keys that are no text, integers over 64 bits, lone surrogates
+        text = ""
+    if not text or ("null" in text and not _is_finite(value)):
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text
 
 
 def encode_json(value: object) -> bytes:
-    """JSON as bytes, quickly; lone surrogates of model text are kept as they came."""
+    """JSON as bytes, quickly; lone surrogates, infinities and NaN are kept as they came."""
     try:
-        return orjson.dumps(value)
+        data = orjson.dumps(value)
     except TypeError:
-        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-        return text.encode("utf-8", "surrogatepass")
+        data = b""
+    # What is not finite is written as null, so only a null can stand for it.
+    if data and (b"null" not in data or _is_finite(value)):
+        return data
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return True
 
 
 def mend_text(text: str) -> str:

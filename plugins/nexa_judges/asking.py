@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nexa_core import DATA_RULE, Asker, JudgeOrder, Message, Row, mark_data
+from nexa_core import Asker, JudgeOrder, Message, Row, explain_marks, mark_data
 from nexa_judges.verdicts import InvalidReplyError, Verdicts
 
 __all__ = ["ask_verdict", "write_messages"]
@@ -28,7 +28,7 @@ def write_messages(
     given = {
         "criteria": _list(rubric.criteria),
         "flags": _list(rubric.flags),
-        "rule": DATA_RULE.format(nonce=nonce),
+        "rule": explain_marks(nonce),
     }
     rendered = rubric.render(row, **marked, **given)
     return (Message("user", rendered),) if isinstance(rendered, str) else rendered

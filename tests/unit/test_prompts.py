@@ -34,6 +34,8 @@ def test_every_shipped_prompt_renders(path: Path) -> None:
     name = path.relative_to(shipped_folder("prompts")).with_suffix("").as_posix()
     found = read_prompt(path, name)
     options = {"a": "yes", "b": "no"} if found.positive else {}
+    if found.criteria:
+        options |= dict.fromkeys(("criteria", "flags", "rule"), "given by the judge")
     assert found.render(dict.fromkeys(found.inputs, "some text"), **options)
 
 
