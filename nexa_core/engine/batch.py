@@ -24,7 +24,8 @@ class Batch:
     """Rows in order. `state` is null for a row still under way; `positions` count from the shard's start.
 
     `scores` and `flags` map a check's or judge's id to one float64 or bool per row, null where it
-    did not look. `calls` maps a step's id to one list of call ids per row.
+    did not look. `calls` maps a step's id to one list of call ids per row, `served` and `answered` to
+    who served them and to the model that answered.
     """
 
     table: pa.Table
@@ -37,6 +38,7 @@ class Batch:
     flags: Mapping[str, pa.Array] = field(default_factory=dict)
     calls: Mapping[str, pa.Array] = field(default_factory=dict)
     served: Mapping[str, pa.Array] = field(default_factory=dict)
+    answered: Mapping[str, pa.Array] = field(default_factory=dict)
 
     @classmethod
     def start(cls, table: pa.Table, failures: Mapping[int, str] | None = None) -> Batch:
@@ -92,10 +94,16 @@ class Batch:
             return replace(self, table=self.table.set_column(at, name, values))
         return replace(self, table=self.table.append_column(name, values))
 
-    def with_calls(self, step: str, call_ids: pa.Array, served_by: pa.Array) -> Batch:
-        """The rows with a step's call ids and who served them."""
-        calls, served = {**self.calls, step: call_ids}, {**self.served, step: served_by}
-        return replace(self, calls=calls, served=served)
+    def with_calls(
+        self, step: str, call_ids: pa.Array, served_by: pa.Array, models: pa.Array
+    ) -> Batch:
+        """The rows with a step's call ids, who served them, and the model that answered."""
+        return replace(
+            self,
+            calls={**self.calls, step: call_ids},
+            served={**self.served, step: served_by},
+            answered={**self.answered, step: models},
+        )
 
     def with_score(self, name: str, values: pa.Array) -> Batch:
         """The rows with a score; earlier values stay where `values` is null."""
@@ -130,7 +138,7 @@ class Batch:
 
 
 _ARRAYS = ("state", "reason", "sample", "attempt", "parent")
-_MAPS = ("scores", "flags", "calls", "served")
+_MAPS = ("scores", "flags", "calls", "served", "answered")
 
 
 def _each(arrays: Mapping[str, pa.Array], change: object) -> dict[str, pa.Array]:

@@ -287,7 +287,7 @@ class Plan:
         """The models of a role: its own, then its fallbacks."""
         role = self.pipeline.models[role_name]
         place = self.pipeline.place(f"models.{role_name}.model")
-        others = [fall_back(role, reference) for reference in role.fallbacks]
+        others = self.pipeline.fallbacks(role_name)
         at = self.pipeline.place(f"models.{role_name}.fallbacks")
         return (self.line(role, place), *(self.line(each, at) for each in others))
 
@@ -301,9 +301,20 @@ class Plan:
         own = {use.id for use in step.checks} if isinstance(step, CheckStep) else {step.id}
         return [term for term in self.accept_rule.terms if own & set(term.scores)]
 
+    def stand_in(self, origin: Mapping[str, Any], model: str) -> dict[str, Any]:
+        """What provenance says of a step where not its first model answered, but this one."""
+        return {**origin, "model": model, "revision": self._revisions.get(model)}
+
+    @cached_property
+    def _revisions(self) -> Mapping[str, str | None]:
+        """The revision of every model that may answer, by its name."""
+        names = [s.model for s in self.pipeline.steps if not isinstance(s, CheckStep)]
+        models = [line.model for name in names for line in self.lines(name)]
+        return {model.name: model.revision for model in models}
+
     @cached_property
     def step_origins(self) -> tuple[dict[str, Any], ...]:
-        """What provenance says of every step that asks a model."""
+        """What provenance says of every step that asks a model, where its first model answers."""
         origins = []
         for step in self.pipeline.steps:
             if isinstance(step, CheckStep):
@@ -339,13 +350,6 @@ class Plan:
                 break
             names |= {u.id for u in step.checks} if isinstance(step, CheckStep) else {step.id}
         return names
-
-
-def fall_back(role: Role, reference: str) -> Role:
-    """The role as another model plays it: what belongs to the first one's endpoint is left out."""
-    own = ("base_url", "api_key_env", "headers", "extra_body", "price", "usd_per_hour", "fallbacks")
-    kept = role.model_dump(exclude={*own, "model", "must_be", "adapter", "batch"})
-    return Role(model=reference, **kept)
 
 
 def accept_rule_of(pipeline: Pipeline) -> AcceptRule:

@@ -198,9 +198,10 @@ def _provenance_steps(plan: Plan, batch: Batch, length: int) -> pa.Array:
     for step in plan.step_origins:
         if step["step"] not in batch.calls:
             continue
-        ids = batch.calls[step["step"]].to_pylist()
-        served = batch.served[step["step"]].to_pylist()
-        for row, call_ids, server in zip(per_row, ids, served, strict=True):
+        columns = (batch.calls, batch.served, batch.answered)
+        noted = (column[step["step"]].to_pylist() for column in columns)
+        for row, call_ids, server, model in zip(per_row, *noted, strict=True):
             if call_ids is not None:
-                row.append({**step, "served_by": server, "call_ids": call_ids})
+                origin = step if model in (None, step["model"]) else plan.stand_in(step, model)
+                row.append({**origin, "served_by": server, "call_ids": call_ids})
     return pa.array(per_row, kind)

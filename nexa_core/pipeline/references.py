@@ -65,10 +65,28 @@ def _check_roles(pipeline: Pipeline, origin: Origin) -> None:
                 raise UnknownNameError(
                     "model role", role, pipeline.models, place, "Add it under `models`."
                 )
+    for name, each_role in pipeline.models.items():
+        for each in each_role.fallbacks:
+            _check_fallback(pipeline, name, each, origin.place(("models", name, "fallbacks")))
 
 
 def _naming(step: Any, role: str) -> str:
     return "panel" if role in step.panel else "escalate"
+
+
+def _check_fallback(pipeline: Pipeline, name: str, fallback: str, place: Place | None) -> None:
+    if "/" in fallback:
+        return
+    if fallback not in pipeline.models:
+        fix = "Add it under `models`, or write a model as provider/reference."
+        raise UnknownNameError("model role", fallback, pipeline.models, place, fix)
+    if fallback == name or pipeline.models[fallback].api != pipeline.models[name].api:
+        raise PipelineFileError(
+            f"'{fallback}' cannot take over from '{name}': "
+            + ("it is the same role." if fallback == name else "its `api` is another."),
+            "Name another role.",
+            place,
+        )
 
 
 def _check_columns(pipeline: Pipeline, origin: Origin) -> None:

@@ -78,7 +78,8 @@ class Role(Settings):
     `timeout` is in seconds. `concurrency` bounds the calls under way, `rpm` and `tpm`
     the requests and tokens a minute. `batch` is the number of
     rows a local model answers at once, or true for the provider's batch endpoint. `must_be` is a
-    part that the served model's name must contain. `fallbacks` are further model references.
+    part that the served model's name must contain. `fallbacks` take over in turn while nothing is
+    answered: model references, or names of other roles, with an endpoint, key and price of their own.
     """
 
     model: str
@@ -112,11 +113,18 @@ class Role(Settings):
     @field_validator("model", "fallbacks")
     @classmethod
     def _require_a_provider(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        for reference in (value,) if isinstance(value, str) else value:
-            provider, _, rest = reference.partition("/")
-            if not provider or not rest:
-                raise ValueError("a model is written provider/reference, as in openai/gpt-4o-mini")
+        if isinstance(value, str):
+            _require_slash(value)
+        else:
+            for reference in value:
+                if "/" in reference:
+                    _require_slash(reference)
         return value
+
+    def stand_in(self, reference: str) -> Role:
+        """The role as another model plays it: what belongs to its own endpoint is left out."""
+        kept = self.model_dump(exclude={*_OF_ENDPOINT, "model", "adapter", "batch"})
+        return Role(model=reference, **kept)
 
     @model_validator(mode="after")
     def _keep_secrets_out(self) -> Self:
@@ -129,3 +137,15 @@ class Role(Settings):
         if self.base_url and "@" in self.base_url.partition("//")[2].partition("/")[0]:
             raise ValueError("a base_url must not hold a password: use `api_key_env`")
         return self
+
+
+_OF_ENDPOINT = (
+    *("base_url", "api_key_env", "headers", "extra_body"),
+    *("price", "usd_per_hour", "fallbacks", "must_be"),
+)
+
+
+def _require_slash(reference: str) -> None:
+    provider, _, rest = reference.partition("/")
+    if not provider or not rest:
+        raise ValueError("a model is written provider/reference, as in openai/gpt-4o-mini")

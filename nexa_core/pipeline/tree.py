@@ -158,6 +158,16 @@ class Pipeline(Settings):
         own = step.sampling.as_dict() if isinstance(step, GenerateStep | JudgeStep) else {}
         return {**role, **own}
 
+    def fallbacks(self, role_name: str) -> tuple[Role, ...]:
+        """The roles that take over where this one's endpoint answers nothing, in order."""
+        role = self.models[role_name]
+        return tuple(
+            self.models[each].model_copy(update={"fallbacks": ()})
+            if each in self.models
+            else role.stand_in(each)
+            for each in role.fallbacks
+        )
+
     def answer_field(self, columns: Sequence[str] = ()) -> str | None:
         """The column that answers: the last generate step's, else the source's by a usual name."""
         if self.generate_steps:
@@ -192,6 +202,7 @@ class Pipeline(Settings):
         used = {role for step in self.steps for role in roles_of(step)}
         rest = [self.gate, self.evaluate and self.evaluate.scorer, [c.options for c in self.checks]]
         used.update(role for part in rest for role in _models_in(part))
+        used.update(each for role in self.models.values() for each in role.fallbacks)
         return tuple(role for role in self.models if role not in used)
 
     @property

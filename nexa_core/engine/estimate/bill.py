@@ -60,7 +60,10 @@ def estimate_plan(
     pilot = plan_pilot(plan, flow, assumed, sample.total)
     scale = plan_scale(plan, flow, pilot, sample.total)
     used = [*(step.role for step in steps), *(use[0] for use in _reviewers(plan))]
-    prices = {name: Price.of(role) for name, role in plan.pipeline.models.items()}
+    prices = {
+        name: Price.of(role, plan.pipeline.fallbacks(name))
+        for name, role in plan.pipeline.models.items()
+    }
     lines = _list_lines(plan, steps, flow, pilot, scale, prices, assumed)
     accepted = scale.accepted if scale else (pilot.expected * flow.accepted if pilot else 0.0)
     total = sum_lines(lines)

@@ -8,7 +8,6 @@ from typing import Any
 
 from nexa_core.engine.estimate.assumptions import Assumptions
 from nexa_core.engine.estimate.prompts import StepCalls
-from nexa_core.engine.plan import fall_back
 from nexa_core.pipeline import Role
 from nexa_core.prices import Rates, is_local, rates_of
 from nexa_core.records import Usage
@@ -52,10 +51,10 @@ class Price:
     others: tuple[Price, ...] = ()
 
     @classmethod
-    def of(cls, role: Role) -> Price:
+    def of(cls, role: Role, fallbacks: Sequence[Role] = ()) -> Price:
         """What a role costs; with `batch: true` what its batches do."""
         rates = rates_of(role)
-        others = tuple(cls.of(fall_back(role, reference)) for reference in role.fallbacks)
+        others = tuple(cls.of(each) for each in fallbacks)
         return cls(role, rates.batched() if rates and role.batch is True else rates, others)
 
     @property

@@ -89,14 +89,17 @@ def fail_rows(batch: Batch, step: str, indices: np.ndarray, errors: Sequence[str
 def note_calls(
     batch: Batch, caller: Caller, indices: np.ndarray, outcomes: Sequence[Sequence[Outcome]]
 ) -> Batch:
-    """Put the call ids and who served them beside the rows; one or more calls a row."""
+    """Put call ids, servers and models beside the rows; of a row's several calls the first answered."""
     ids = [[outcome.call_id for outcome in row] for row in outcomes]
-    served = [next((o.reply.served_by for o in row if o.reply), None) for row in outcomes]
+    first = [next((o for o in row if o.reply), None) for row in outcomes]
+    served = [None if o is None else o.reply.served_by for o in first]
+    models = [None if o is None else o.model for o in first]
     length = len(batch)
     return batch.with_calls(
         caller.step,
         scatter(ids, indices, length, pa.list_(pa.string())),
         scatter(served, indices, length, pa.string()),
+        scatter(models, indices, length, pa.string()),
     )
 
 
