@@ -93,6 +93,7 @@ if TYPE_CHECKING:
         SetCheck,
         Source,
         Trainer,
+        Unanswered,
     )
     from nexa_core.records import (
         Choice,
@@ -233,6 +234,7 @@ __all__ = [
     "TrainerSpec",
     "Training",
     "TrainingProgressed",
+    "Unanswered",
     "UnknownNameError",
     "Usage",
     "UsageError",

@@ -41,7 +41,14 @@ __all__ = [
     "SetCheck",
     "Source",
     "Trainer",
+    "Unanswered",
 ]
+
+
+class Unanswered(str):
+    """A fault that `Model.preflight` found and that may pass by itself: nobody answers at present."""
+
+    __slots__ = ()
 
 
 @runtime_checkable
@@ -74,7 +81,10 @@ class Model(Protocol):
     def count_tokens(self, text: str) -> int: ...
 
     def preflight(self, sampling: Mapping[str, Any]) -> list[str]:
-        """What speaks against asking this model with these sampling keys; empty when nothing does."""
+        """What speaks against asking this model with these sampling keys; empty when nothing does.
+
+        With no keys: what speaks against asking it at all.
+        """
         ...
 
 

@@ -12,6 +12,7 @@ from nexa_core.engine.evaluation import check_evaluation
 from nexa_core.engine.items import bind_items
 from nexa_core.engine.packaging import check_packaging
 from nexa_core.engine.plan import JUDGE_TOKENS, Plan
+from nexa_core.engine.role_checks import check_roles
 from nexa_core.engine.training import check_training
 from nexa_core.errors import PreflightError
 from nexa_core.gates import never_passes
@@ -29,8 +30,7 @@ def check_plan(plan: Plan, artifacts: Path) -> list[str]:
     _check_later_phases(plan)
     _check_prompts(plan)
     _check_pilot(plan)
-    _check_models(plan)
-    warnings = _check_money(plan)
+    warnings = [*check_roles(plan), *_check_money(plan)]
     _check_disk(artifacts)
     # Built here so that a wrong option or a missing column is found before the first call.
     _ = plan.metrics, plan.set_checks
@@ -76,20 +76,6 @@ def _check_pilot(plan: Plan) -> None:
     hopeless = never_passes(plan.gate, plan.gate.alpha(pilot.max_iterations), rows)
     if hopeless is not None:
         raise hopeless
-
-
-def _check_models(plan: Plan) -> None:
-    for step in plan.pipeline.steps:
-        for name in roles_of(step):
-            role = plan.pipeline.models[name]
-            model = plan.models.get(role, plan.pipeline.place(f"models.{name}.model"))
-            problems = model.preflight(plan.pipeline.effective_sampling(step))
-            if problems:
-                raise PreflightError(
-                    f"The model '{role.model}' cannot run step '{step.id}': {'; '.join(problems)}.",
-                    "Mend that in the role or the step's sampling, or use another model.",
-                    plan.pipeline.place(f"{step.id}.sampling") or plan.pipeline.place(step.id),
-                )
 
 
 def _check_money(plan: Plan) -> list[str]:

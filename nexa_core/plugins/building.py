@@ -52,8 +52,12 @@ def build_spec(
     """What `spec.build` makes of its one argument, with missing parts and failures attributed."""
     check_needs(spec, noun, plugin.distribution if plugin else "nexa-core", place)
     who = f"The {noun} '{spec.name}'" + (f" of plugin {plugin}" if plugin else "")
-    with boundary(_ERRORS.get(type(spec), PluginError), who):
-        return spec.build(argument)
+    try:
+        with boundary(_ERRORS.get(type(spec), PluginError), who):
+            return spec.build(argument)
+    except NexaError as error:
+        error.place = error.place or place
+        raise
 
 
 def read_options(

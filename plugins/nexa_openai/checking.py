@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from nexa_core import Unanswered
 from nexa_openai.addresses import refuse_forbidden
 from nexa_openai.keys import Secret
 
@@ -70,7 +71,7 @@ def check_door(door: Door) -> Finding:
             return Finding((_explain_key(door),))
     answer = _get(door, "/models")
     if answer.problem:
-        return Finding((f"{door.url} does not answer: {answer.problem}",))
+        return Finding((Unanswered(f"{door.url} does not answer: {answer.problem}"),))
     if answer.status in (401, 403):
         return Finding((_explain_key(door),))
     if 300 <= answer.status < 400:

@@ -1,0 +1,84 @@
+"""Asks the model of every role, before anything is paid: is it there, and does it take the sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from nexa_core.engine.dispatch import Line
+from nexa_core.engine.plan import Plan
+from nexa_core.errors import PreflightError
+from nexa_core.pipeline import GenerateStep, JudgeStep, roles_of
+from nexa_core.protocols import Unanswered
+
+
+def check_roles(plan: Plan) -> list[str]:
+    """Raise PreflightError for what no run could succeed with; return what may pass as warnings.
+
+    Faults of several roles are told in one error, so that they can be mended in one go. An endpoint
+    that does not answer is no fault where another model of its role does.
+    """
+    steps: dict[str, list[Any]] = {}
+    for step in plan.pipeline.steps:
+        for role in roles_of(step):
+            steps.setdefault(role, []).append(step)
+    found = {role: _ask_lines(plan, role) for role in steps}
+    faulty = {role: told for role, lines in found.items() if (told := _tell_faults(role, lines))}
+    if faulty:
+        raise PreflightError(
+            "\n".join(faulty.values()),
+            f"Nothing was paid. Mend {' and '.join(f'`models.{role}`' for role in faulty)}.",
+            plan.pipeline.place(f"models.{next(iter(faulty))}"),
+        )
+    for role, asking in steps.items():
+        for step in asking:
+            _check_sampling(plan, step, role, found[role])
+    return [odd for role, lines in found.items() for odd in _tell_absent(role, lines)]
+
+
+Found = list[tuple[Line, list[str]]]
+
+
+def _ask_lines(plan: Plan, role: str) -> Found:
+    return [(line, line.model.preflight({})) for line in plan.lines(role)]
+
+
+def _tell_faults(role: str, found: Found) -> str:
+    """What speaks against a role, in one sentence; empty when nothing does."""
+    serves = any(not faults for _, faults in found)
+    grave = [
+        (line, fault)
+        for line, faults in found
+        for fault in faults
+        if not (serves and isinstance(fault, Unanswered))
+    ]
+    told = "; ".join(_name_faults(grave, role))
+    return f"{told}." if told else ""
+
+
+def _tell_absent(role: str, found: Found) -> Iterator[str]:
+    for line, faults in found:
+        for fault in faults:
+            yield f"'{line.role.model}' of the role '{role}' does not serve now: {fault}."
+
+
+def _name_faults(faults: list[tuple[Line, str]], role: str) -> Iterator[str]:
+    before: Line | None = None
+    for line, fault in faults:
+        who = f"The model '{line.role.model}' of the role '{role}' cannot be asked: "
+        yield fault if line is before else f"{who}{fault}"
+        before = line
+
+
+def _check_sampling(plan: Plan, step: Any, role: str, found: Found) -> None:
+    sampling = plan.pipeline.effective_sampling(step)
+    for line, known in found:
+        faults = [fault for fault in line.model.preflight(sampling) if fault not in known]
+        if faults:
+            own = isinstance(step, GenerateStep | JudgeStep) and step.sampling.as_dict()
+            where = f"{step.id}.sampling" if own else f"models.{role}.sampling"
+            raise PreflightError(
+                f"The model '{line.role.model}' cannot run step '{step.id}': {'; '.join(faults)}.",
+                "Change the sampling, or use another model.",
+                plan.pipeline.place(where) or plan.pipeline.place(step.id),
+            )
