@@ -56,6 +56,10 @@ class Bucket:
         self.level -= amount
 
 
+class DivertedError(Exception):
+    """The endpoint fails and another may serve: whoever waited here chooses again."""
+
+
 class Admission:
     """The gate before one endpoint and model.
 
@@ -82,25 +86,34 @@ class Admission:
         if tpm:
             self._buckets["tokens"] = Bucket(tpm)
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._divertible: set[asyncio.Future[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._breaker = Breaker()
         self._latency = Latency() if self_hosted else None
 
     @property
     def is_open(self) -> bool:
-        """The circuit breaker is open: nothing has been answered for a while."""
-        return self._breaker.is_open(time.monotonic())
+        """The circuit breaker is open: nothing is answered, and who may ask about it does so."""
+        is_asking = self._breaker.is_probing and self.under_way > 0
+        return is_asking or self._breaker.is_open(time.monotonic())
 
     @property
     def down_seconds(self) -> float:
         """For how long nothing but failures has come back; 0 while something is answered."""
         return self._breaker.down_seconds(time.monotonic())
 
-    async def enter(self) -> float:
-        """Wait for a place; returns when the request began, for `leave`."""
+    async def enter(self, has_others: bool = False) -> float:
+        """Wait for a place; returns when the request began, for `leave`.
+
+        Raises:
+            DivertedError: The breaker opened meanwhile, for a caller that has other endpoints.
+        """
         if self._waiting or self._blocked_seconds() > 0 or self.under_way >= self._places():
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(future)
+            if has_others:
+                self._divertible.add(future)
+                future.add_done_callback(self._divertible.discard)
             self._wake()
             try:
                 await future
@@ -166,6 +179,14 @@ class Admission:
             self._slow_start = False
             self._rounds = 0.0
             self._breaker.count(now)
+            if self._breaker.is_open(now):
+                self._divert()
+
+    def _divert(self) -> None:
+        for future in list(self._divertible):
+            if not future.done():
+                future.set_exception(DivertedError())
+        self._waiting = deque(future for future in self._waiting if not future.done())
 
     def _cut(self, now: float, factor: float = CUT) -> None:
         self.limit = max(1.0, self.limit * factor)

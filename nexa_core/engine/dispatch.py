@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Protocol, Self
 
-from nexa_core.engine.admission import LONGEST_PAUSE_SECONDS, Admission
+from nexa_core.engine.admission import LONGEST_PAUSE_SECONDS, Admission, DivertedError
 from nexa_core.engine.budget import Budget, Reservation
 from nexa_core.engine.machine import MachineTime
 from nexa_core.errors import CallFailed, Charge, Failure, ModelError, NexaError
@@ -27,7 +27,8 @@ from nexa_core.protocols import BatchModel, Model, RemoteModel
 from nexa_core.records import Request, Usage, encode_json
 
 MOST_TRIES = 6
-"""Tries of one call, not counting those refused with 429: these are admission's to space out."""
+"""Tries of one call. Those that a 429 refused, or that reached nobody, say nothing about the call and
+do not count: admission spaces them out, and patience with the endpoint ends them."""
 BACKOFF_SECONDS = (0.5, 30.0)
 PATIENCE_SECONDS = 120.0
 """How long an endpoint may give nothing but failures before the run ends."""
@@ -185,7 +186,10 @@ class Dispatch:
         while True:
             line = self._choose_line(caller)
             admission = self._admission(line)
-            began, held = await self._open(caller, line, admission, request, journal)
+            try:
+                began, held = await self._open(caller, line, admission, request, journal)
+            except DivertedError:
+                continue
             answer.model = line.model.name
             reply, failed = await self._try(line, request, ask)
             answer.seconds = time.monotonic() - began
@@ -195,11 +199,11 @@ class Dispatch:
                 return answer
             if not isinstance(failed, CallFailed):
                 return answer
-            counted += failed.failure is not Failure.RATE_LIMIT
+            counted += _is_of_call(failed)
             if not failed.failure.may_pass or counted >= MOST_TRIES:
                 return answer
             answer.tries += 1
-            self._lose_patience(line, admission, failed)
+            self._lose_patience(caller, failed)
             await self._back_off(failed, answer.tries - 1)
 
     def _choose_line(self, caller: Caller) -> Line:
@@ -230,7 +234,7 @@ class Dispatch:
     ) -> tuple[float, Reservation]:
         """A place, the money and the intent, in this order; a failure gives back what was taken."""
         self.check()
-        await admission.enter()
+        await admission.enter(has_others=len(caller.lines) > 1)
         try:
             held = await self.budget.reserve(caller.role, line.bound(request))
             try:
@@ -308,12 +312,13 @@ class Dispatch:
         if isinstance(failed, NexaError):
             raise failed
 
-    def _lose_patience(self, line: Line, admission: Admission, failed: CallFailed) -> None:
-        down = admission.down_seconds
+    def _lose_patience(self, caller: Caller, failed: CallFailed) -> None:
+        """Raise once none of a caller's endpoints has answered anything for long."""
+        down = min(self._admission(line).down_seconds for line in caller.lines)
         if down > PATIENCE_SECONDS:
+            named = "' and '".join(line.role.model for line in caller.lines)
             raise ModelError(
-                f"'{line.role.model}' has given nothing but failures for {down:.0f} s, "
-                f"the last: {failed}.",
+                f"'{named}' has given nothing but failures for {down:.0f} s, the last: {failed}.",
                 "What was answered is kept: `nexa resume RUN` goes on when it works again; "
                 "`fallbacks:` on the role names models that take over.",
             )
@@ -398,6 +403,12 @@ def charge_of(failed: Exception, line: Line, reserved: int) -> tuple[int, int]:
     if failed.charge is Charge.KNOWN and failed.usage is not None:
         return line.price(failed.usage), 0
     return 0, 0
+
+
+def _is_of_call(failed: CallFailed) -> bool:
+    """Whether a failure may be the call's own doing, and not only its endpoint's."""
+    unreached = failed.failure is Failure.CONNECTION and failed.charge is Charge.NONE
+    return failed.failure is not Failure.RATE_LIMIT and not unreached
 
 
 def _class_of(failed: Exception) -> str:

@@ -180,3 +180,37 @@ async def test_waiting_for_a_place_is_no_request_time() -> None:
     who = caller(ScriptedRemote(seconds=0.05), concurrency=1)
     answers = await asyncio.gather(*(send(sender, who) for _ in range(3)))
     assert max(answer.seconds for answer in answers) < 0.09
+
+
+async def test_who_waits_at_a_dead_endpoint_goes_to_the_next() -> None:
+    """Forty calls before two places: once the breaker opens, the others do not wait it out."""
+    sender = Dispatch()
+    dead = ScriptedRemote(scripted(OVERLOAD), name="dead", endpoint="a", seconds=0.001)
+    alive = ScriptedRemote(scripted("yes"), name="alive", endpoint="b")
+    who = caller(dead, alive, concurrency=4)
+    admission.BREAKER_SECONDS = (60.0, 60.0)  # restored by the fixture
+    answers = await asyncio.wait_for(
+        asyncio.gather(*(send(sender, who) for _ in range(40))), timeout=5
+    )
+    assert {answer.model for answer in answers} == {"alive"}
+    assert len(dead.asked) < 20
+
+
+async def test_patience_lasts_while_another_endpoint_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A dead first endpoint is no end of the run where its fallback serves."""
+    monkeypatch.setattr(dispatch, "PATIENCE_SECONDS", 0.0)
+    sender = Dispatch()
+    dead = ScriptedRemote(scripted(OVERLOAD), name="dead", endpoint="a")
+    alive = ScriptedRemote(scripted("yes"), name="alive", endpoint="b")
+    answers = [await send(sender, caller(dead, alive)) for _ in range(6)]
+    assert answers[-1].model == "alive"
+
+
+async def test_tries_that_reach_nobody_do_not_count() -> None:
+    """A server that starts again is waited for: no call gives up on a refused connection."""
+    unreached = CallFailed(Failure.CONNECTION, "no connection: refused")
+    model = ScriptedRemote(scripted(*[unreached] * 10, "yes"))
+    answer = await send(Dispatch(), caller(model))
+    assert (answer.reply.text, answer.tries) == ("yes", 11)
