@@ -30,14 +30,17 @@ def armed(points: str) -> Iterator[None]:
         arm("")
 
 
-def start_program(script: Path, *arguments: str, points: str = "") -> BaseProcess:
+def start_program(
+    script: Path, *arguments: str, points: str = "", imports: Sequence[str] = ()
+) -> BaseProcess:
     """Start a Python script in a process of its own, with failpoints armed, to be killed.
 
-    `exitcode` is -9 where something killed it. Its imports are loaded once for all such
-    processes, so that hundreds of them start in little time.
+    `exitcode` is -9 where something killed it. What all such processes import is loaded once, so
+    that hundreds of them start in little time; `imports` adds to it at the first call.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pyarrow.parquet", "nexa_core.store.shards", __name__])
+    preload = ["pyarrow.parquet", "nexa_core.store.shards", *imports, __name__]
+    context.set_forkserver_preload(preload)
     process = context.Process(target=_run_script, args=(script, arguments, points), daemon=True)
     process.start()
     return process
