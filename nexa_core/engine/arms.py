@@ -18,7 +18,7 @@ from nexa_core.prompts import Prompt
 from nexa_core.protocols import Model, Scorer
 from nexa_core.records import Completion, Request, Row, content_hash
 from nexa_core.store import journal as journals
-from nexa_core.store.files import sync_folder
+from nexa_core.store.files import make_folder, sync_folder
 from nexa_core.store.money import NOTE, journal_money, write_note
 
 __all__ = ["Arm", "Predictions", "run_arm"]
@@ -110,7 +110,7 @@ async def run_arm(
     found = _read_back(path, identity)
     if found is not None:
         return Predictions(arm.name, found)
-    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once, and short
+    make_folder(folder)
     unit = f"{UNIT}-{arm.name}"
     found_before = journals.read_journal(folder, unit)
     journal = journals.Journal.open(folder, unit)

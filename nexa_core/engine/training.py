@@ -29,7 +29,7 @@ from nexa_core.errors import (
 from nexa_core.events import Event, TrainingProgressed
 from nexa_core.plugins import Plugins
 from nexa_core.records import Training, content_hash
-from nexa_core.store.files import encode_line, replace_file
+from nexa_core.store.files import encode_line, make_folder, replace_file
 from nexa_core.store.money import NOTE, Spent, read_note, write_note
 
 __all__ = ["Order", "check_training", "read_training", "train_dataset", "train_run"]
@@ -200,7 +200,7 @@ def _begin(out: Path, identity: str) -> bool:
     if path.exists() and json.loads(path.read_text("utf-8"))["identity"] == identity:
         return True
     shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    make_folder(out, 2)
     replace_file(path, encode_line({"identity": identity}))
     return False
 

@@ -18,6 +18,7 @@ __all__ = [
     "describe_disk_error",
     "disk_errors",
     "encode_line",
+    "make_folder",
     "read_lines",
     "replace_file",
     "sync_data",
@@ -66,6 +67,17 @@ def sync_folder(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_folder(path: Path, levels: int = 1) -> None:
+    """Make a folder where there is none, and let its name outlive power loss.
+
+    Without that all that is synced inside would be gone with it. `levels` counts the folders, this
+    one included, that may be new.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    for parent in list(path.parents)[:levels]:
+        sync_folder(parent)
 
 
 def replace_file(path: Path, data: bytes, durable: bool = True) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from nexa_core.errors import Place, RunVersionError, StoreError
 from nexa_core.store.events import EVENTS
+from nexa_core.store.files import disk_errors, make_folder
 from nexa_core.store.manifest import MANIFEST
 from nexa_core.store.status import STATUS
 
@@ -55,7 +56,8 @@ class ShardFolder:
 
     def create(self) -> ShardFolder:
         """Make the folders where they do not exist."""
-        self.shards.mkdir(parents=True, exist_ok=True)
+        with disk_errors(self.shards, StoreError):
+            make_folder(self.shards, self.name.count("/") + 2)
         return self
 
 

@@ -13,7 +13,13 @@ from tempfile import mkdtemp
 from typing import Any
 
 from nexa_core.errors import Place, StoreError, UnknownNameError, UsageError
-from nexa_core.store.files import disk_errors, encode_line, sync_folder, write_all
+from nexa_core.store.files import (
+    disk_errors,
+    encode_line,
+    make_folder,
+    sync_folder,
+    write_all,
+)
 from nexa_core.store.layout import FORMAT, RECORD, Run, ShardFolder
 from nexa_core.store.lock import RunLock
 
@@ -45,7 +51,7 @@ def create_run(artifacts: Path, run_id: str | None, name: str, record: Mapping[s
     now = datetime.now(UTC)
     stem = run_id or f"{_simplify_name(name)}-{now:%Y%m%d-%H%M%S}"
     _check_id(stem)
-    artifacts.mkdir(parents=True, exist_ok=True)
+    make_folder(artifacts)
     for number in range(1, 1000):
         run = Run(artifacts / (stem if number == 1 else f"{stem}-{number}"))
         head = {"format": FORMAT, "run": run.id, "name": name}
