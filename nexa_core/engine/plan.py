@@ -308,7 +308,7 @@ class Plan:
     @cached_property
     def _revisions(self) -> Mapping[str, str | None]:
         """The revision of every model that may answer, by its name."""
-        names = [s.model for s in self.pipeline.steps if not isinstance(s, CheckStep)]
+        names = {role for step in self.pipeline.steps for role in roles_of(step)}
         models = [line.model for name in names for line in self.lines(name)]
         return {model.name: model.revision for model in models}
 
