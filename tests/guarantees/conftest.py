@@ -25,6 +25,7 @@ from nexa_core.testing.chaos import ChaosServer, Settings, serve_in_thread
 from nexa_core.testing.faults import start_program
 
 PROGRAM = Path(__file__).with_name("collecting.py")
+READER = PROGRAM.with_name("reading.py")
 IMPORTS = (
     *("nexa_core.actions.running", "nexa_core.cli.campaigns", "nexa_core.cli.display"),
     *("nexa_core.cli.app", "nexa_checks.catalog", "pyarrow.dataset", "ruamel.yaml"),
@@ -107,6 +108,10 @@ class Shop:
         if (self.root / "artifacts" / run / "run.json").exists():
             return self.start("resume", run, points=points)
         return self.start("run", str(self.file), "--run-id", run, points=points)
+
+    def start_reader(self, run: str = "r") -> BaseProcess:
+        """A process that reads the run over and over."""
+        return start_program(READER, str(self.root), run, imports=IMPORTS)
 
     def kill_at(self, points: str, run: str = "r") -> None:
         """Run until a failpoint kills the process."""
