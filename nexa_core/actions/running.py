@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from nexa_core.actions.labelling import warn_of_judges
 from nexa_core.actions.rehearsing import PHASES as REHEARSED
 from nexa_core.actions.rehearsing import rehearse, serve_rehearsal
 from nexa_core.engine.announcer import Announcer, Listener
@@ -135,6 +136,7 @@ def _begin(
     warnings = check_plan(plan, workspace.artifacts_path)
     record = describe_run(plan, source, workspace, command_line(), phases)
     record |= {"reuse": find_reused(workspace, conduct.reuse), "rehearsal": conduct.rehearsal}
+    warnings += warn_of_judges(record, workspace)
     run = create_run(workspace.artifacts_path, run_id, pipeline.name, record)
     keep_estimate(run, plan, source)
     if held is not None:

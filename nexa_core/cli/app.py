@@ -45,6 +45,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Decisions": {
         "gate": Entry("gates", "Show or replay what the gate decided."),
         "accept": Entry("gates", "Decide again which rows are accepted, with no call."),
+        "label": Entry("labels", "Say which rows are good, one key each."),
+        "judges": Entry("labels", "Compare judges with people's labels."),
     },
     "Results": {
         "package": Entry("results", "Package accepted rows as a dataset."),

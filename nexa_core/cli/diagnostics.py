@@ -10,14 +10,17 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
 from nexa_core.errors import DiskFullError, NexaError, Place, StoreError, UsageError
 from nexa_core.terminal import safe_text
 
-__all__ = ["Boundary", "ReaderGoneError", "redact", "tell", "warn"]
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["Boundary", "ReaderGoneError", "redact", "show", "tell", "warn"]
 
 BUG = 70
 INTERRUPTED = 130
@@ -221,3 +224,11 @@ def _write(text: str, safe: bool = False) -> None:
         sys.stderr.flush()
     except OSError:
         pass  # nobody listens to stderr, and that stops no command
+
+
+def show(renderable: RenderableType) -> None:
+    """Show what rich lays out on stderr, for a person who is asked something."""
+    from rich.console import Console
+
+    console = Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
+    console.print(renderable)

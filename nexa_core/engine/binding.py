@@ -177,7 +177,7 @@ def _store_prompt(prompt: Prompt) -> dict[str, Any]:
 
 
 def _stored_prompt(value: Mapping[str, Any]) -> Prompt:
-    fields = {name: value[name] for name in _PROMPT_FIELDS}
+    fields = {name: value[name] for name in _PROMPT_FIELDS if name in value}
     for name in ("inputs", "stop", "delimiters"):
         fields[name] = tuple(fields[name])
     return Prompt(**fields)

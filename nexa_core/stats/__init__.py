@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from nexa_core.stats.agreement import (
+    Confusion,
+    Interval,
+    cohens_kappa,
+    correct_rate,
+    propose_threshold,
+)
 from nexa_core.stats.intervals import MeanInterval, clopper_pearson, student, wilson
 from nexa_core.stats.paired import (
     PairedComparison,
@@ -29,13 +36,17 @@ from nexa_core.stats.sequential import (
 
 __all__ = [
     "ALTERNATIVES",
+    "Confusion",
+    "Interval",
     "MeanInterval",
     "PairedComparison",
     "Prediction",
     "bounds",
     "chance_to_pass",
     "clopper_pearson",
+    "cohens_kappa",
     "compare_pairs",
+    "correct_rate",
     "e_above",
     "e_below",
     "holm",
@@ -45,6 +56,7 @@ __all__ = [
     "newcombe",
     "pass_by_row",
     "predict_pass",
+    "propose_threshold",
     "rows_to_pass",
     "sign_flip",
     "student",

@@ -1,0 +1,213 @@
+"""People's labels on rows, and what they say about judges: agreement, thresholds, corrected rates."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from nexa_core.errors import UsageError
+from nexa_core.records import State
+from nexa_core.stats import Confusion, cohens_kappa, correct_rate, propose_threshold
+from nexa_core.store.files import encode_line, replace_file
+from nexa_core.store.labels import LABELS, Label, add_label, read_labels
+from nexa_core.store.layout import Run
+from nexa_core.store.manifest import read_manifest
+from nexa_core.store.runs import open_run
+from nexa_core.workspace import Workspace
+
+__all__ = ["Labelling", "calibrate", "open_labelling", "warn_of_judges"]
+
+KAPPA = 0.6
+"""A judge whose agreement is not certainly over this warns in every later run."""
+CALIBRATION = "judges.json"
+FEWEST = 20
+
+
+@dataclass
+class Labelling:
+    """Rows to be labelled, blind (no score, no state) and in an order of chance; each once."""
+
+    run: str
+    rows: list[dict[str, Any]]
+    done: int
+    reviews: Path
+
+    def label(self, row: str, verdict: str, reason: str = "") -> Label:
+        """Keep a verdict durably."""
+        label = Label(row, verdict, reason)
+        add_label(self.reviews, label)
+        return label
+
+
+def open_labelling(run: str, *, workspace: Workspace, rows: int = 100, seed: int = 0) -> Labelling:
+    """The rows of a run that are still to be labelled, of `rows` drawn by chance.
+
+    Half are drawn from accepted and half from judged and rejected rows, where there are so many: a
+    sample of accepted rows alone says nothing about what a judge wrongly rejects.
+
+    Raises:
+        UsageError: The run has no row that a person could judge.
+    """
+    found = open_run(workspace.artifacts_path, run)
+    reviews = workspace.reviews_path / found.id
+    known = read_labels(reviews / LABELS)
+    drawn = _draw(found, rows, seed)
+    if not drawn:
+        raise UsageError(f"Run '{found.id}' has no finished row.", "`nexa resume RUN` makes some.")
+    left = [row for row in drawn if row["row"] not in known]
+    return Labelling(found.id, left, len(drawn) - len(left), reviews)
+
+
+def calibrate(
+    run: str,
+    *,
+    workspace: Workspace,
+    labels: str | None = None,
+    risk: float = 0.1,
+    alpha: float = 0.05,
+) -> dict[str, Any]:
+    """How each judge of a run agrees with people's labels, as JSON; kept for later runs to warn by.
+
+    Args:
+        labels: A labels file or folder; the run's own where none is given.
+        risk: The share of bad rows among kept ones that a proposed threshold must not pass.
+
+    Raises:
+        UsageError: There are too few labels, or the run has no judge.
+    """
+    found = open_run(workspace.artifacts_path, run)
+    path = Path(labels) if labels else workspace.reviews_path / found.id / LABELS
+    said = {r: one for r, one in read_labels(path).items() if one.verdict != "skip"}
+    judges = [step["judge"] for step in found.record["pipeline"]["steps"] if "judge" in step]
+    if not judges:
+        raise UsageError(f"Run '{found.id}' has no judge.", "Calibrate a run with a judge step.")
+    rows = [row for row in _read_rows(found) if row["id"] in said]
+    if len(rows) < FEWEST:
+        raise UsageError(
+            f"{len(rows)} rows of run '{found.id}' are labelled, and a judge needs {FEWEST} at least.",
+            f"`nexa label {found.id}` goes on.",
+        )
+    accept = found.record["pipeline"].get("accept") or {}
+    people = {row["id"]: said[row["id"]].verdict == "accept" for row in rows}
+    result = {
+        "run": found.id,
+        "labels": len(rows),
+        "accepted_by_people": sum(people.values()),
+        "judges": [_measure(found, judge, accept, rows, people, risk, alpha) for judge in judges],
+    }
+    _keep(workspace, found, result)
+    return result
+
+
+def warn_of_judges(record: Mapping[str, Any], workspace: Workspace) -> list[str]:
+    """One sentence for each judge of a pipeline that people were found to disagree with."""
+    path = workspace.reviews_path / CALIBRATION
+    if not path.exists():
+        return []
+    kept = json.loads(path.read_bytes())
+    warnings = []
+    for step in record["pipeline"]["steps"]:
+        judge = step.get("judge")
+        found = judge and kept.get(_identify(record, judge))
+        if found and found["kappa"]["lower"] < KAPPA:
+            warnings.append(
+                f"The judge '{judge['id']}' agreed with people by kappa {found['kappa']['value']:.2f} "
+                f"(at least {found['kappa']['lower']:.2f}, over {found['n']} labels of run "
+                f"'{found['run']}'), under {KAPPA}: what it accepts may not be what you would."
+            )
+    return warnings
+
+
+def _measure(
+    run: Run,
+    judge: Mapping[str, Any],
+    accept: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    people: Mapping[str, bool],
+    risk: float,
+    alpha: float,
+) -> dict[str, Any]:
+    scored = [row for row in rows if row["scores"].get(judge["id"]) is not None]
+    scores = [float(row["scores"][judge["id"]]) for row in scored]
+    good = [people[row["id"]] for row in scored]
+    own = accept.get(judge["id"]) or {}
+    threshold = own.get("at_least", accept.get("min_score"))
+    threshold = 0.5 if threshold is None else float(threshold)
+    measured: dict[str, Any] = {"judge": judge["id"], "n": len(scored), "threshold": threshold}
+    if not scored:
+        return measured
+    table = Confusion.of(good, [score >= threshold for score in scores])
+    every = [float(s) for s in _all_scores(run, judge["id"])]
+    kept = sum(score >= threshold for score in every)
+    corrected = correct_rate(kept, len(every), table, alpha)
+    return {
+        **measured,
+        "identity": _identify(run.record, judge),
+        "kappa": cohens_kappa(table, alpha).as_json(),
+        "confusion": table.as_json(),
+        "kept_by_judge": kept / len(every),
+        "corrected_rate": corrected.as_json() if corrected else None,
+        "proposed_threshold": propose_threshold(scores, good, risk, alpha),
+        "risk": risk,
+        "alpha": alpha,
+        "is_trusted": cohens_kappa(table, alpha).lower >= KAPPA,
+    }
+
+
+def _identify(record: Mapping[str, Any], judge: Mapping[str, Any]) -> str:
+    """A judge is its model and its rubric's text."""
+    model = record["pipeline"]["models"][judge["model"]]["model"]
+    stored = record["prompts"].get(judge["id"]) or {}
+    return f"{model} {judge['rubric']} {str(stored.get('hash', ''))[:16]}".strip()
+
+
+def _keep(workspace: Workspace, run: Run, result: Mapping[str, Any]) -> None:
+    path = workspace.reviews_path / CALIBRATION
+    kept = json.loads(path.read_bytes()) if path.exists() else {}
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    for one in result["judges"]:
+        if "identity" in one:
+            told = {key: one[key] for key in ("kappa", "n", "threshold")}
+            kept[one["identity"]] = {**told, "run": run.id, "at": at}
+    replace_file(path, encode_line(kept))
+
+
+def _draw(run: Run, count: int, seed: int) -> list[dict[str, Any]]:
+    kept: list[dict[str, Any]] = []
+    dropped: list[dict[str, Any]] = []
+    for row in _read_rows(run):
+        if row["state"] in (State.ACCEPTED, State.SURPLUS):
+            kept.append(row)
+        elif row["state"] == State.REJECTED and any(v is not None for v in row["scores"].values()):
+            dropped.append(row)
+    draw = random.Random(f"{run.id}/{seed}")
+    half = min(len(dropped), count // 2)
+    chosen = draw.sample(kept, min(len(kept), count - half)) + draw.sample(dropped, half)
+    draw.shuffle(chosen)
+    hidden = {"scores", "state", "reason", "flags", "provenance"}
+    judged = {step["judge"]["id"] for step in run.record["pipeline"]["steps"] if "judge" in step}
+    hidden |= {f"{name}_{part}" for name in judged for part in ("reason", "criteria")}
+    return [
+        {"row": row["id"], "columns": {k: v for k, v in row.items() if k not in hidden}}
+        for row in chosen
+    ]
+
+
+def _read_rows(run: Run) -> Iterator[dict[str, Any]]:
+    """The rows of the newest iteration and of scale, last attempts only, scores as a dict."""
+    for folder in [*run.iterations()[-1:], run.scale]:
+        for entry in read_manifest(folder.path):
+            table = pq.read_table(folder.shards / f"{entry.shard:05d}.parquet")
+            for row in table.to_pylist():
+                yield {**row, "scores": row.get("scores") or {}}
+
+
+def _all_scores(run: Run, judge: str) -> list[float]:
+    return [row["scores"][judge] for row in _read_rows(run) if row["scores"].get(judge) is not None]

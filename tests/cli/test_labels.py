@@ -1,0 +1,128 @@
+"""People's labels: one key each, kept at once, taken up again; and what they say about a judge."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nexa_core.actions.labelling import calibrate, open_labelling, warn_of_judges
+from nexa_core.actions.running import run_pipeline
+from nexa_core.errors import StoreError, UsageError
+from nexa_core.store.labels import Label, add_label, read_labels
+from nexa_core.store.layout import Run
+from nexa_core.testing.chaos import serve_in_thread
+from nexa_core.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with a run of sixty rows that a judge has scored."""
+    workspace = Workspace(tmp_path_factory.mktemp("ws"), marked=True)
+    (workspace.root / "nexa.toml").write_text("")
+    rows = [{"id": f"q{n}", "prompt": f"What is {n}?"} for n in range(60)]
+    (workspace.root / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with serve_in_thread() as server:
+        role = {"model": "vllm/chaos", "base_url": server.url, "sampling": {"max_tokens": 200}}
+        step = {"model": "m", "prompt": {"user": "{{ prompt }}"}, "into": "response"}
+        pipeline = {
+            "nexa": 1,
+            "name": "judged",
+            "source": {"path": "rows.jsonl", "id": "id"},
+            "models": {"m": role},
+            "steps": [
+                {"generate": step},
+                {"judge": {"id": "factual", "model": "m", "rubric": "judge/factual"}},
+            ],
+            "accept": {"min_score": 0.25},
+            "scale": {"rows": "all"},
+        }
+        (workspace.root / "p.yaml").write_text(json.dumps(pipeline))
+        run_pipeline(workspace.root / "p.yaml", workspace=workspace, run_id="j")
+    return workspace
+
+
+def rows_by_id(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(workspace.artifacts_path / "j/scale/shards/00000.parquet")
+    return {row["id"]: row for row in table.to_pylist()}
+
+
+def test_rows_are_shown_blind_and_of_both_kinds(judged: Workspace) -> None:
+    """No score, state or reason is in sight, and rejected rows are among them."""
+    opened = open_labelling("j", workspace=judged, rows=20)
+    states = {rows_by_id(judged)[row["row"]]["state"] for row in opened.rows}
+    assert states == {"accepted", "rejected"}
+    shown = {name for row in opened.rows for name in row["columns"]}
+    assert not shown & {"scores", "state", "reason", "factual_reason", "factual_criteria"}
+
+
+def test_keys_are_kept_at_once_and_taken_up_again(judged: Workspace) -> None:
+    """In a real terminal: accept, reject with a reason, take back, skip, end; then the rest."""
+    main, side = pty.openpty()
+    command = [sys.executable, "-m", "nexa_core", "label", "j", "--rows", "5", "--seed", "7"]
+    process = subprocess.Popen(
+        command, cwd=judged.root, stdin=side, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    os.close(side)
+    time.sleep(2.5)
+    for key in ("a", "d", "wrong\n", "z", "s", "q"):
+        os.write(main, key.encode())
+        time.sleep(0.4)
+    out, err = process.communicate(timeout=30)
+    os.close(main)
+    assert process.returncode == 0, err
+    assert b"2 rows of 'j' labelled, 3 left" in out
+    labels = read_labels(judged.reviews_path / "j" / "labels")
+    assert sorted(label.verdict for label in labels.values()) == ["accept", "skip"]
+    assert len(open_labelling("j", workspace=judged, rows=5, seed=7).rows) == 3
+
+
+def write_labels(folder: Path, workspace: Workspace, flip: int) -> Path:
+    """People who agree with the judge on all but every `flip`-th row."""
+    for n, (row, values) in enumerate(sorted(rows_by_id(workspace).items())):
+        good = ((values["scores"]["factual"] or 0) >= 0.25) != (flip and n % flip == 0)
+        add_label(folder, Label(row, "accept" if good else "reject"))
+    return folder / "labels"
+
+
+def test_a_judge_that_agrees_is_trusted(judged: Workspace, tmp_path: Path) -> None:
+    """Kappa, confusion and the corrected rate of a judge that errs on one row in twenty."""
+    path = write_labels(tmp_path, judged, 20)
+    found = calibrate("j", workspace=judged, labels=str(path))["judges"][0]
+    assert found["confusion"]["accuracy"] == pytest.approx(0.95)
+    assert found["is_trusted"] and found["kappa"]["lower"] >= 0.6
+    rate = found["corrected_rate"]
+    assert rate["lower"] <= rate["value"] <= rate["upper"]
+    assert warn_of_judges(Run(judged.artifacts_path / "j").record, judged) == []
+
+
+def test_a_judge_that_does_not_warns_in_every_later_run(judged: Workspace, tmp_path: Path) -> None:
+    """Wrong on every third row: the next run that uses it says so first."""
+    path = write_labels(tmp_path, judged, 3)
+    assert not calibrate("j", workspace=judged, labels=str(path))["judges"][0]["is_trusted"]
+    (warning,) = warn_of_judges(Run(judged.artifacts_path / "j").record, judged)
+    assert "'factual' agreed with people by kappa" in warning
+
+
+def test_too_few_labels_measure_nothing(judged: Workspace, tmp_path: Path) -> None:
+    """Three labels are no calibration."""
+    for row in list(rows_by_id(judged))[:3]:
+        add_label(tmp_path, Label(row, "accept"))
+    with pytest.raises(UsageError, match="needs 20 at least"):
+        calibrate("j", workspace=judged, labels=str(tmp_path / "labels"))
+
+
+def test_a_line_that_is_no_label_is_named(tmp_path: Path) -> None:
+    """File and line, and what a label is."""
+    (tmp_path / "l.jsonl").write_text('{"row": "a", "verdict": "accept"}\n{"row": "b"}\n')
+    with pytest.raises(StoreError, match="Line 2"):
+        read_labels(tmp_path / "l.jsonl")
