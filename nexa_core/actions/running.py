@@ -36,6 +36,7 @@ from nexa_core.plugins import Plugins, load_plugins
 from nexa_core.prices import is_local
 from nexa_core.protocols import Source
 from nexa_core.report import write_report
+from nexa_core.secrets import redact
 from nexa_core.store.files import replace_file
 from nexa_core.store.lock import RunLock
 from nexa_core.store.replies import Replies
@@ -265,7 +266,7 @@ def demo(
 
 def command_line() -> list[str]:
     """The command as it was typed, without the path of the program."""
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return [Path(sys.argv[0]).name, *map(redact, sys.argv[1:])]
 
 
 def _change_settings(

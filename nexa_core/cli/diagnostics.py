@@ -8,13 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import click
 
 from nexa_core.errors import DiskFullError, NexaError, Place, StoreError, UsageError
+from nexa_core.secrets import redact
 from nexa_core.terminal import safe_text
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ PIPE_CLOSED = 141
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_SECRET_NAMES = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 
 
 def tell(text: str) -> None:
@@ -140,14 +140,6 @@ def _indent(text: str, width: int) -> str:
 
 def _redacted(value: Any) -> Any:
     return redact(value) if isinstance(value, str) else value
-
-
-def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Text with the values of environment variables that hold secrets replaced by their names."""
-    for name, value in environment.items():
-        if len(value) >= 8 and name.upper().endswith(_SECRET_NAMES):
-            text = text.replace(value, f"‹{name}›")
-    return text
 
 
 def _flush_failure() -> OSError | None:

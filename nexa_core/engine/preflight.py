@@ -18,8 +18,12 @@ from nexa_core.errors import PreflightError
 from nexa_core.gates import never_passes
 from nexa_core.pipeline import GenerateStep, JudgeStep, Role, roles_of
 from nexa_core.prices import is_local, warn_of_age
+from nexa_core.records import canonical_json
+from nexa_core.secrets import find_keys
 
 LEAST_FREE_BYTES = 200_000_000
+SHORTEST_KEY = 16
+"""Shorter values of variables are words as well."""
 
 
 def check_plan(plan: Plan, artifacts: Path) -> list[str]:
@@ -27,6 +31,7 @@ def check_plan(plan: Plan, artifacts: Path) -> list[str]:
 
     Models are built, and asked whether they take the sampling keys; nothing is asked of them.
     """
+    _refuse_keys(plan)
     _check_later_phases(plan)
     _check_prompts(plan)
     _check_pilot(plan)
@@ -35,6 +40,22 @@ def check_plan(plan: Plan, artifacts: Path) -> list[str]:
     # Built here so that a wrong option or a missing column is found before the first call.
     _ = plan.metrics, plan.set_checks
     return [*plan.pipeline.warnings, *warnings]
+
+
+def _refuse_keys(plan: Plan) -> None:
+    """A key that stands in the pipeline would be written into the run and its report."""
+    named = [role.api_key_env for role in plan.pipeline.models.values() if role.api_key_env]
+    sections = plan.pipeline.resolved()
+    parts = {f"models.{name}": role for name, role in sections["models"].items()}
+    parts |= {name: value for name, value in sections.items() if name != "models"}
+    for variable, key in find_keys(named).items():
+        for path, part in parts.items():
+            if len(key) >= SHORTEST_KEY and canonical_json(key)[1:-1] in canonical_json(part):
+                raise PreflightError(
+                    f"`{path}` holds the key in ${variable}, and would write it into every run.",
+                    f"Take it out and write `api_key_env: {variable}`.",
+                    plan.pipeline.place(path),
+                )
 
 
 def _check_later_phases(plan: Plan) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from nexa_core.secrets import holds_key, is_key_name, looks_like_key
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 """A number; words and booleans are refused."""
@@ -13,8 +16,6 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 Flag = Annotated[bool, Field(strict=True)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """An id or a column that nexa adds: a-z, 0-9, _."""
-
-_SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie"}
 
 
 class Settings(BaseModel):
@@ -128,17 +129,22 @@ class Role(Settings):
 
     @model_validator(mode="after")
     def _keep_secrets_out(self) -> Self:
-        for header in self.headers:
-            if header.lower() in _SECRET_HEADERS:
-                raise ValueError(
-                    f"header '{header}' would write a key into every run: "
-                    "put the key into an environment variable and name that in `api_key_env`"
-                )
-        if self.base_url and "@" in self.base_url.partition("//")[2].partition("/")[0]:
-            raise ValueError("a base_url must not hold a password: use `api_key_env`")
+        for header, value in self.headers.items():
+            if is_key_name(header) or looks_like_key(value):
+                raise ValueError(f"header '{header}' {_REFUSED}")
+        for name, value in self.extra_body.items():
+            if _JOINED_KEYS.fullmatch(name) or (isinstance(value, str) and looks_like_key(value)):
+                raise ValueError(f"'{name}' in extra_body {_REFUSED}")
+        if self.base_url and holds_key(self.base_url):
+            raise ValueError("a base_url must not hold a password or key: use `api_key_env`")
         return self
 
 
+_REFUSED = (
+    "would write a key into every run: "
+    "put the key into an environment variable and name that in `api_key_env`"
+)
+_JOINED_KEYS = re.compile(r"(x-)?(api|access|auth)[-_]?(key|token)|authorization", re.IGNORECASE)
 _OF_ENDPOINT = (
     *("base_url", "api_key_env", "headers", "extra_body"),
     *("price", "usd_per_hour", "fallbacks", "must_be"),

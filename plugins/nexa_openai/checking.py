@@ -147,7 +147,8 @@ def _ask(door: Door, path: str) -> Answer:
         try:
             connection.request("GET", parts.path + path, headers=headers)
             answer = connection.getresponse()
-            text, location = answer.read(_MOST_BYTES), answer.getheader("Location", "")
+            text = door.key.hide_in(answer.read(_MOST_BYTES))
+            location = answer.getheader("Location", "")
         finally:
             connection.close()
     except TimeoutError:

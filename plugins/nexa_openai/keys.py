@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+from base64 import b64encode
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from nexa_openai.addresses import is_under
 
@@ -15,11 +18,11 @@ if TYPE_CHECKING:
 class Secret:
     """A text that neither prints nor pickles; `reveal` gives it to what must have it."""
 
-    __slots__ = ("_encoded", "_text")
+    __slots__ = ("_forms", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._encoded = text.encode()
+        self._forms = _write_forms(text) if text else ()
 
     def __repr__(self) -> str:
         return "Secret(…)"
@@ -35,10 +38,30 @@ class Secret:
         return self._text
 
     def hide_in(self, body: bytes) -> bytes:
-        """The body with every occurrence of the secret struck out."""
-        if self._encoded and self._encoded in body:
-            return body.replace(self._encoded, b"[key]")
+        """The body with every occurrence of the secret struck out, however a server may repeat it."""
+        for form in self._forms:
+            if form in body:
+                body = body.replace(form, b"[key]")
         return body
+
+
+def _write_forms(text: str) -> tuple[bytes, ...]:
+    """A key as it is, in a URL, in JSON, and in base64 by itself and behind `Bearer `.
+
+    In base64 only what does not depend on the bytes before and after it.
+    """
+    plain = text.encode()
+    forms = [plain, quote(text, safe="").encode(), quote(text).encode()]
+    forms += [json.dumps(text)[1:-1].encode(), plain.replace(b"/", b"\\/")]
+    for lead in (b"", b"x", b"xx"):  # three ways to stand in groups of three bytes
+        encoded = b64encode(lead + plain)
+        start, end = (0, 2, 3)[len(lead)], len(lead + plain) // 3 * 4
+        forms += [encoded[start:end], encoded[start:end].translate(_URL_SAFE)]
+    return tuple(dict.fromkeys(form for form in forms if len(form) > _SHORTEST))
+
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_SHORTEST = 5
 
 
 def find_key_name(role: Role, provider: Provider, url: str) -> str | None:
