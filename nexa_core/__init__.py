@@ -9,6 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nexa_core.decorators import (
+        check,
+        judge,
+    )
     from nexa_core.errors import (
         BudgetError,
         CallFailed,
@@ -136,6 +140,8 @@ __version__ = "0.1.0"
 
 _GROUND_FLOOR = ("errors", "records", "events", "specs", "protocols", "hookspecs")
 _ABOVE = {
+    "check": "decorators",
+    "judge": "decorators",
     "Prompt": "prompts",
     "Role": "pipeline",
     "load": "api",
@@ -244,9 +250,11 @@ __all__ = [
     "__version__",
     "boundary",
     "canonical_json",
+    "check",
     "content_hash",
     "explain_marks",
     "hookimpl",
+    "judge",
     "load",
     "mark_data",
     "suggest",

@@ -85,12 +85,13 @@ class ModelSpec(Spec):
 class JudgeOrder:
     """What a judge is built from: the step's settings, its rubric, and the columns it reads.
 
-    `question` and `answer` are column names; `question` is None where rows have no such column.
+    `rubric` is None for a method that needs none. `question` and `answer` are column names;
+    `question` is None where rows have no such column.
     `options` are an instance of the spec's options class, or None where it has none.
     """
 
     id: str
-    rubric: Rubric
+    rubric: Rubric | None
     roles: tuple[str, ...]
     question: str | None
     answer: str

@@ -153,7 +153,7 @@ class Plan:
     @property
     def asks_models(self) -> bool:
         """Whether any step asks a model."""
-        return any(not isinstance(step, CheckStep) for step in self.pipeline.steps)
+        return any(roles_of(step) for step in self.pipeline.steps)
 
     @cached_property
     def set_checks(self) -> tuple[NamedSetCheck, ...]:
@@ -240,7 +240,7 @@ class Plan:
             question, answer = self.judged_columns
             order = JudgeOrder(
                 step.id,
-                self.prompts[step.id],
+                self.prompts.get(step.id),
                 step.roles,
                 question,
                 answer,
@@ -317,16 +317,16 @@ class Plan:
         """What provenance says of every step that asks a model, where its first model answers."""
         origins = []
         for step in self.pipeline.steps:
-            if isinstance(step, CheckStep):
+            if not roles_of(step):
                 continue
-            model, prompt = self._caller(step).model, self.prompts[step.id]
+            model, prompt = self._caller(step).model, self.prompts.get(step.id)
             origins.append(
                 {
                     "step": step.id,
                     "model": model.name,
                     "revision": model.revision,
-                    "prompt": prompt.name,
-                    "prompt_hash": prompt.hash,
+                    "prompt": prompt.name if prompt else None,
+                    "prompt_hash": prompt.hash if prompt else None,
                 }
             )
         return tuple(origins)
@@ -377,7 +377,7 @@ def prompt_names(pipeline: Pipeline) -> Sequence[tuple[str, Any]]:
     named: list[tuple[str, Any]] = []
     for step in pipeline.steps:
         if isinstance(step, JudgeStep):
-            named.append((step.id, step.rubric))
+            named += [(step.id, step.rubric)] if step.rubric is not None else []
         elif not isinstance(step, CheckStep):
             named.append((step.id, step.prompt))
     retry = pipeline.accept.retry if pipeline.accept else None

@@ -167,8 +167,8 @@ class JudgeStep(_Step):
 
     kind: ClassVar[Literal["judge"]] = "judge"
     id: Name = "judge"
-    model: str
-    rubric: str
+    model: str | None = None
+    rubric: str | None = None
     method: str = "rubric"
     panel: tuple[str, ...] = ()
     combine: Literal["lowest", "mean", "median"] = "lowest"
@@ -176,11 +176,18 @@ class JudgeStep(_Step):
     sampling: Sampling = Sampling()
     options: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _require_a_rubric(self) -> Self:
+        if self.method in ("rubric", "pairwise") and (self.model is None or self.rubric is None):
+            raise ValueError("a judge needs a `model` and a `rubric`, or a `method` of your own")
+        return self
+
     @property
     def roles(self) -> tuple[str, ...]:
         """Every model role that the step may ask."""
+        first = (self.model,) if self.model is not None else ()
         dearer = (self.escalate.model,) if self.escalate else ()
-        return (self.model, *self.panel, *dearer)
+        return (*first, *self.panel, *dearer)
 
 
 class CriticStep(_Step):

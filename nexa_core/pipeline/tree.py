@@ -154,7 +154,8 @@ class Pipeline(Settings):
 
     def effective_sampling(self, step: Step) -> dict[str, Any]:
         """The step's sampling over its role's; only keys that are set, `stop` as a list."""
-        role = self.models[step.model].sampling.as_dict() if hasattr(step, "model") else {}
+        asked = roles_of(step)[:1]
+        role = self.models[asked[0]].sampling.as_dict() if asked else {}
         own = step.sampling.as_dict() if isinstance(step, GenerateStep | JudgeStep) else {}
         return {**role, **own}
 

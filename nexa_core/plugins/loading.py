@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
+from nexa_core.decorators import offer_decorated
 from nexa_core.workspace import Workspace
 
 __all__ = ["Broken", "Plugin", "hash_files", "load_entry_points", "load_workspace_plugins"]
@@ -102,7 +103,9 @@ def load_workspace_plugins(
             continue
         _announce_new(workspace, name, path, announce)
         try:
-            yield Plugin(name, WORKSPACE, "", _import_file(name, path))
+            module = _import_file(name, path)
+            offer_decorated(module)
+            yield Plugin(name, WORKSPACE, "", module)
         except Exception as cause:
             yield Broken(name, WORKSPACE, "", f"{_say(cause)} in {path}", cause=cause)
 

@@ -18,6 +18,7 @@ def write_messages(
 ) -> tuple[Message, ...]:
     """The rubric for a row: every column that it reads is data between marks; `more` are texts of its own."""
     rubric = order.rubric
+    assert rubric is not None
     texts = {name: row.get(name) for name in rubric.inputs}
     texts["answer"] = row.get(order.answer)
     if order.question is not None:

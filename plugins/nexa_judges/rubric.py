@@ -27,8 +27,9 @@ class RubricJudge:
     """
 
     def __init__(self, order: JudgeOrder) -> None:
-        self._order = order
-        self._verdicts = Verdicts(dict.fromkeys(order.rubric.criteria), tuple(order.rubric.flags))
+        assert order.rubric is not None
+        self._order, self._criteria = order, tuple(order.rubric.criteria)
+        self._verdicts = Verdicts(dict.fromkeys(self._criteria), tuple(order.rubric.flags))
 
     async def score(self, row: Row, ask: Asker) -> Score:
         """The panel's score, or the dearer role's."""
@@ -51,7 +52,7 @@ class RubricJudge:
         verdict, problem = await ask_verdict(messages, self._verdicts, ask, role)
         if verdict is None:
             return Score(None, f"no valid reply: {problem}")
-        criteria = {name: float(verdict[name]) for name in self._order.rubric.criteria}
+        criteria = {name: float(verdict[name]) for name in self._criteria}
         flags = tuple(dict.fromkeys(verdict.get("flags", ())))
         return Score(min(criteria.values()), verdict["reason"], flags, criteria)
 

@@ -167,7 +167,7 @@ def test_the_search_would_find_a_key(tmp_path: Path) -> None:
         ({"headers": {"X-Service-Token": "abc"}}, "header 'X-Service-Token'"),
         ({"base_url": f"http://127.0.0.1:9/v1?api_key={KEY}"}, "a base_url must not hold"),
         (
-            {"base_url": f"http://me:{quote(KEY, safe=str())}@127.0.0.1:9/v1"},
+            {"base_url": f"http://me:{quote(KEY, safe='')}@127.0.0.1:9/v1"},
             "a base_url must not hold",
         ),
         ({"extra_body": {"api_key": KEY}}, "'api_key' in extra_body"),

@@ -24,7 +24,7 @@ from nexa_core.engine.steps.asking import (
     subjects_of,
 )
 from nexa_core.engine.steps.generate import make_request
-from nexa_core.engine.steps.stream import Stream
+from nexa_core.engine.steps.stream import Stream, one_by_one
 from nexa_core.errors import CallFailed, Failure, JudgeError, NexaError, boundary
 from nexa_core.marking import derive_nonce
 from nexa_core.protocols import Judge
@@ -101,11 +101,13 @@ class JudgeRows:
     seed: int
 
     @property
-    def caller(self) -> Caller:
-        """Who is asked first."""
-        return next(iter(self.callers.values()))
+    def caller(self) -> Caller | None:
+        """Who is asked first; None for a judge that asks no model."""
+        return next(iter(self.callers.values()), None)
 
     def run(self, batches: Stream) -> Stream:
+        if self.caller is None:
+            return one_by_one(batches, self._judge)
         return flow(self.caller, batches, self._judge)
 
     async def _judge(self, batch: Batch) -> Batch:
@@ -121,7 +123,8 @@ class JudgeRows:
         pairs = [each for each in found if not isinstance(each, BaseException)]
         scores = [score for score, _ in pairs]
         batch = self._with_scores(batch, indices, scores)
-        batch = note_calls(batch, self.caller, indices, [ask.outcomes for ask in askers])
+        if self.caller is not None:
+            batch = note_calls(batch, self.caller, indices, [ask.outcomes for ask in askers])
         return fail_rows(batch, self.id, indices, [error for _, error in pairs])
 
     def _asker(self, subject: Subject) -> RowAsker:

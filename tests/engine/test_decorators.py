@@ -1,0 +1,102 @@
+"""Functions of a row as checks and judges, in a workspace's own plugin file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from nexa_core.actions.running import run_pipeline
+from nexa_core.testing.chaos import Answer, Settings, serve_in_thread
+from nexa_core.workspace import Workspace
+
+MINE = '''
+import nexa_core as nexa
+
+@nexa.check
+def short(row):
+    """At most twenty characters."""
+    return len(row["response"]) <= 20, f"{len(row['response'])} characters"
+
+@nexa.check
+def share(row):
+    return None if row["response"] == "skip" else len(row["response"]) / 10
+
+@nexa.judge
+def counted(row):
+    return min(1.0, len(row["response"]) / 10)
+
+@nexa.judge
+async def asked(row, ask):
+    reply = await ask.complete(f"Is this brief? {row['response']}")
+    return 1.0 if reply.text.startswith("yes") else 0.0
+'''
+ROWS = ["four", "a longer answer", "skip", "an answer that is far too long to be kept"]
+
+
+@pytest.fixture
+def judge_rows(workspace: Workspace) -> Any:
+    """Audit four answers with steps of one's own; rows by their answer."""
+
+    def run(*steps: Any, models: Any = None, **more: Any) -> dict[str, dict[str, Any]]:
+        workspace.plugins_path.mkdir(exist_ok=True)
+        (workspace.plugins_path / "mine.py").write_text(MINE)
+        rows = [{"id": str(n), "response": text} for n, text in enumerate(ROWS)]
+        (workspace.root / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        pipeline = {
+            "nexa": 1,
+            "name": "own",
+            "source": {"path": "rows.jsonl", "id": "id"},
+            "models": models or {},
+            "steps": list(steps),
+            "scale": {"rows": "all"},
+            **more,
+        }
+        (workspace.root / "p.yaml").write_text(json.dumps(pipeline))
+        run_pipeline(workspace.root / "p.yaml", workspace=workspace, run_id="own")
+        table = pq.read_table(workspace.artifacts_path / "own/scale/shards/00000.parquet")
+        return {row["response"]: row for row in table.to_pylist()}
+
+    return run
+
+
+def test_a_function_is_a_check(judge_rows: Any) -> None:
+    """What it returns is the verdict, and the reason where it gives one."""
+    rows = judge_rows({"check": ["short"]})
+    assert [rows[text]["state"] for text in ROWS] == ["accepted"] * 3 + ["rejected"]
+    assert rows[ROWS[3]]["reason"] == "short: 41 characters"
+
+
+def test_a_number_passes_from_one_half(judge_rows: Any) -> None:
+    """A share is kept as the score; None means that the check does not apply."""
+    rows = judge_rows({"check": ["share"]})
+    assert (rows["four"]["state"], rows["four"]["scores"]["share"]) == ("rejected", 0.4)
+    assert (rows["skip"]["state"], rows["skip"]["scores"]["share"]) == ("accepted", None)
+
+
+def test_a_function_is_a_judge_without_a_model(judge_rows: Any) -> None:
+    """It scores, and accept decides."""
+    rows = judge_rows({"judge": {"id": "c", "method": "counted"}}, accept={"c": {"at_least": 0.5}})
+    assert (rows["four"]["reason"], rows[ROWS[1]]["state"]) == ("c", "accepted")
+
+
+def test_a_function_asks_a_model_through_the_engine(judge_rows: Any) -> None:
+    """Its asks are calls of the run: journaled, identified, in provenance."""
+    answers = (Answer(match="four", text="yes"), Answer(match="", text="no"))
+    with serve_in_thread(Settings(answers=answers)) as server:
+        role = {"model": "vllm/chaos", "base_url": server.url}
+        rows = judge_rows(
+            {"judge": {"id": "a", "method": "asked", "model": "m"}}, models={"m": role}
+        )
+    assert (rows["four"]["scores"]["a"], rows["skip"]["scores"]["a"]) == (1.0, 0.0)
+    assert len(rows["four"]["provenance"]["steps"][0]["call_ids"]) == 1
+
+
+def test_the_file_is_hashed_into_the_run(judge_rows: Any, workspace: Workspace) -> None:
+    """run.json says which code judged."""
+    judge_rows({"check": ["short"]})
+    record = json.loads((workspace.artifacts_path / "own" / "run.json").read_text())
+    mine = next(plugin for plugin in record["plugins"] if plugin["name"] == "mine")
+    assert mine["distribution"] == "workspace" and len(mine["hash"]) == 64
