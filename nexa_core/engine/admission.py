@@ -26,6 +26,8 @@ BREAKER_SECONDS = (1.0, 30.0)
 QUICKER_AFTER_ROUNDS = 8
 EDGE_STEP = 1 / 8
 """Requests a round trip by which a limit grows near the one at which the last refusal came."""
+BLIND = 0.2
+"""The share of a reply's time that may be this process's own, for the rest to be worth judging."""
 QUEUEING = 2.0
 """A self-hosted server whose seconds per token are this many times its best is queueing,"""
 WORTHWHILE = 1.05
@@ -140,13 +142,13 @@ class Admission:
     ) -> None:
         """A request is over: free its place and learn from how it went.
 
-        `late` is by how many seconds this process itself is behind: so much of the time was no
-        server's, on the way out and again on the way in.
+        `late` is by how many seconds this process itself is behind, on the way out and again on the
+        way in; where that is much of the time, the time says nothing of the server.
         """
         now = time.monotonic()
         if failure is None:
             self._breaker.close()
-            self._grow(max(1e-4, now - began - 2 * late), tokens)
+            self._grow(now - began, tokens, blind=2 * late > BLIND * (now - began))
         else:
             self._learn(failure, began, now)
         if quota is not None and quota.requests_left is not None and quota.requests_left < 1:
@@ -192,8 +194,8 @@ class Admission:
         self.limit = max(1.0, self.limit * factor)
         self._cut_at, self._rounds = now, 0.0
 
-    def _grow(self, seconds: float, tokens: int) -> None:
-        if self._latency is not None:
+    def _grow(self, seconds: float, tokens: int, blind: bool = False) -> None:
+        if self._latency is not None and not blind:
             self._latency.add(seconds, tokens)
             if self._latency.end_round(self.limit) and self._latency.is_queueing:
                 self._slow_start = False
