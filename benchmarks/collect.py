@@ -191,6 +191,24 @@ def compare(bench: Bench, rows: int, rounds: int, peers: list[Peer]) -> list[dic
     return table
 
 
+def measure_litellm(bench: Bench, rows: int, rounds: int) -> dict[str, Any]:
+    """nexa through LiteLLM against LiteLLM alone, both of this environment, in turns."""
+    through = ("--provider", "litellm/hosted_vllm")
+    pairs = [
+        (
+            bench.run_own("litellm_alone.py", rows),
+            bench.run_own("nexa_run.py", rows, CONCURRENCY, *through),
+        )
+        for _ in range(rounds)
+    ]
+    alone, ours = zip(*pairs, strict=True)
+    return {
+        "alone": describe("litellm alone", alone),
+        "through nexa": describe("nexa through litellm", ours),
+        "ratio": statistics.median(b.rate / a.rate for a, b in pairs),
+    }
+
+
 def describe(name: str, runs: Any) -> dict[str, Any]:
     """One row: medians over the runs of one program."""
     return {
@@ -214,7 +232,7 @@ def measure_crowd(cache: Path, folder: Path, rows: int) -> dict[str, Any]:
     """2,000 calls under way at 200 ms: how late the loop is, how long a commit takes."""
     with serving(0.2) as url:
         bench = Bench(url, cache, folder)
-        found = bench.run_own("nexa_run.py", rows, 2000, "--watch")
+        found = bench.run_own("nexa_run.py", rows, 2000, "--watch", "--shard-rows", "4000")
         most = bench.ask_server()["most"]
     return {
         "rate": found.rate,
@@ -266,6 +284,13 @@ def render_more(results: dict[str, Any]) -> Iterator[str]:
             f"- One call after the other: {found['sequential']:.1f} calls/s; {CONCURRENCY} under way: "
             f"{found['concurrent']:,.0f} calls/s, {found['factor']:.0f}× as many."
         )
+    if (found := results.get("litellm")) is not None:
+        alone, ours = found["alone"], found["through nexa"]
+        yield (
+            f"- Through `nexa_litellm`: {ours['rate']:,.0f} calls/s and {ours['cpu_us']:,.0f} µs per call, "
+            f"journal and shards included; litellm alone in the same environment: {alone['rate']:,.0f} "
+            f"and {alone['cpu_us']:,.0f} µs ({found['ratio']:.0%})."
+        )
     if (found := results.get("crowd")) is not None:
         yield (
             f"- 2,000 under way at 200 ms ({found['most at once']:,} at most at once): "
@@ -312,6 +337,9 @@ def main() -> None:
         peers = [PEERS[one] for one in names]
         results["table"] = compare(bench, options.rows, options.rounds, peers)
         results["speed_up"] = measure_speed_up(bench, options.rows)
+        if "litellm" in names:
+            litellm_rows = min(options.rows, PEERS["litellm"].most_rows)
+            results["litellm"] = measure_litellm(bench, litellm_rows, options.rounds)
         if options.crowd:
             results["crowd"] = measure_crowd(options.cache, Path(name), max(20_000, options.rows))
         if options.million:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import tempfile
@@ -29,7 +30,7 @@ models:
             sampling: {{temperature: 0.7, max_tokens: 512}}}}
 steps:
   - generate: {{id: answer, model: teacher, prompt: {{user: "{{{{ prompt }}}}"}}, into: response}}
-scale: {{rows: all}}
+scale: {{rows: all, shard_rows: {shard_rows}}}
 """
 BEAT_SECONDS = 0.005
 
@@ -118,8 +119,12 @@ def main() -> None:
     parser.add_argument("rows")
     parser.add_argument("concurrency", type=int)
     parser.add_argument("--provider", default="openai-compatible")
+    parser.add_argument("--shard-rows", type=int, default=1000)
     parser.add_argument("--watch", action="store_true")
     options = parser.parse_args()
+    if options.provider.startswith("litellm"):
+        # no program's imports are counted
+        importlib.import_module("nexa_litellm.loading").load_litellm()
     watch = Watch()
     with tempfile.TemporaryDirectory(prefix="nexa-bench-") as folder:
         os.chdir(folder)
