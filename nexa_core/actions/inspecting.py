@@ -48,6 +48,7 @@ def read_run(run: str, workspace: Workspace) -> dict[str, Any]:
         "rows": _sum(unit["rows"] for unit in dataset),
         "reasons": dict(sorted(_sum(unit["reasons"] for unit in dataset).items(), key=order)),
         "calls": _sum(unit["calls"] for unit in units),
+        "served": _sum_roles(unit["served"] for unit in units),
         "cost_usd": spent.settled.total() / 1e9,
         "at_risk_usd": spent.at_risk.total() / 1e9,
         "rows_per_second": _rate(units),
@@ -66,6 +67,7 @@ def describe_unit(folder: ShardFolder) -> dict[str, Any]:
         "rows": totals.rows,
         "reasons": totals.reasons,
         "calls": totals.calls,
+        "served": totals.served,
         "cost_usd": sum(totals.cost_nano.values()) / 1e9,
         "seconds": round(totals.seconds, 3),
     }
@@ -173,6 +175,15 @@ def _last(records: Iterable[Mapping[str, Any]], event: str) -> Mapping[str, Any]
         elif record["event"] in ("RunResumed", "RunStarted"):
             found = {}
     return found
+
+
+def _sum_roles(
+    counts: Iterable[Mapping[str, Mapping[str, int]]],
+) -> dict[str, dict[str, int]]:
+    """Replies by role and server, over all units."""
+    found = list(counts)
+    roles = dict.fromkeys(role for each in found for role in each)
+    return {role: _sum(each.get(role, {}) for each in found) for role in roles}
 
 
 def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

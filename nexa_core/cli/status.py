@@ -41,6 +41,7 @@ def show_run(run: Mapping[str, Any]) -> RenderableType:
         _rows(run) if run["rows"] else None,
         look.blank(),
         _costs(run),
+        *_mixes(run),
     )
 
 
@@ -101,6 +102,20 @@ def _rows(run: Mapping[str, Any]) -> RenderableType:
 
 def _bar(share: float, width: int = 24) -> str:
     return "━" * max(round(share * width), 1 if share > 0 else 0)
+
+
+def _mixes(run: Mapping[str, Any]) -> list[RenderableType]:
+    """Who served a role, where it was more than one."""
+    from nexa_core.cli import look
+    from nexa_core.cli.figures import show_share
+
+    lines: list[RenderableType] = []
+    for role, servers in run["served"].items():
+        if len(servers) > 1:
+            total, ranked = sum(servers.values()), sorted(servers.items(), key=lambda s: -s[1])
+            parts = [f"{server} {show_share(number / total)}" for server, number in ranked]
+            lines.append(look.say(f"Served {role}: {' · '.join(parts)}", "dim"))
+    return lines
 
 
 def _costs(run: Mapping[str, Any]) -> RenderableType:

@@ -310,6 +310,17 @@ class Calls:
             }
         )
 
+    @property
+    def served(self) -> dict[str, dict[str, int]]:
+        """Replies so far by role and by who served them: as the reply says, else the model asked."""
+        counts: dict[str, dict[str, int]] = {}
+        for call in self.records:
+            if call["reply"] is not None:
+                server = call["served_by"] or call["model"]
+                role = counts.setdefault(call["role"], {})
+                role[server] = role.get(server, 0) + 1
+        return {role: dict(sorted(servers.items())) for role, servers in sorted(counts.items())}
+
     def table(self) -> pa.Table:
         """Every call made so far, as the table that is committed beside its shard."""
         return pa.Table.from_pylist(self.records, schema=CALL_SCHEMA)

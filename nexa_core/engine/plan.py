@@ -108,7 +108,16 @@ class Plan:
             "delimiters": delimiters or None,
             "stop": list(prompt.stop) if prompt else None,
             "judges": list(self.judge_ids) or None,
+            **self._answering,
         }
+
+    @property
+    def _answering(self) -> dict[str, str | None]:
+        """The step that answers, and who is to serve it."""
+        if not self.pipeline.generate_steps:
+            return {}
+        step = self.pipeline.generate_steps[-1]
+        return {"answer_step": step.id, "expect": self.pipeline.models[step.model].must_be}
 
     @property
     def _answer_prompt(self) -> Prompt | None:

@@ -175,6 +175,7 @@ class Unit:
             calls=work.calls.counts,
             cost_nano=dict(+work.calls.spent.settled),
             at_risk_nano=dict(+work.calls.spent.at_risk),
+            served=work.calls.served,
             metrics=tally_rows(self.plan.metrics, table),
             source_rows=len(work.order.rows),
             seconds=round(work.seconds, 3),

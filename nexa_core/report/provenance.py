@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nexa_core.report.figures import show_count
+from nexa_core.report.figures import show_count, show_share
 from nexa_core.report.folder import Facts
 
 __all__ = ["PromptText", "Provenance", "trace_provenance"]
@@ -73,9 +73,21 @@ def _list_facts(facts: Facts, environment: Mapping[str, Any]) -> list[tuple[str,
         ("source", str(source.get("path") or "none: the pipeline makes its own rows")),
         ("source rows", show_count(source["rows"]) if source.get("rows") else ""),
         ("source fingerprint", str(source.get("fingerprint") or "")),
+        *(
+            (f"served {role}", _describe_servers(servers))
+            for role, servers in facts.all_totals.served.items()
+        ),
         ("review chain head", facts.reviews[-1].hash if facts.reviews else ""),
         ("review head in dataset", str(dataset.get("review_head") or "")),
     ]
+
+
+def _describe_servers(servers: Mapping[str, int]) -> str:
+    """Who served a role, and how much of it."""
+    if len(servers) == 1:
+        return next(iter(servers))
+    total = sum(servers.values())
+    return ", ".join(f"{server} {show_share(n / total)}" for server, n in servers.items())
 
 
 def _describe_commit(environment: Mapping[str, Any]) -> str:

@@ -49,6 +49,8 @@ class ShardEntry:
     """Nano-dollars paid, by role."""
     at_risk_nano: Mapping[str, int] = field(default_factory=dict)
     """Nano-dollars that may have been paid, by role: for requests whose reply was lost."""
+    served: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Replies by role and by who served them."""
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     source_rows: int = 0
     seconds: float = 0.0
@@ -65,6 +67,7 @@ class Totals:
     calls: dict[str, int]
     cost_nano: dict[str, int]
     at_risk_nano: dict[str, int]
+    served: dict[str, dict[str, int]]
     metrics: dict[str, dict[str, Any]]
     source_rows: int
     seconds: float
@@ -137,15 +140,25 @@ def total_entries(entries: Iterable[ShardEntry]) -> Totals:
         name: Counter() for name in ("rows", "reasons", "calls", "cost_nano", "at_risk_nano")
     }
     metrics: dict[str, dict[str, Any]] = {}
+    served: dict[str, Counter[str]] = {}
     for entry in entries:
         shards, source_rows = shards + 1, source_rows + entry.source_rows
         seconds += entry.seconds
         for name, counter in counts.items():
             counter.update(getattr(entry, name))
+        for role, servers in entry.served.items():
+            served.setdefault(role, Counter()).update(servers)
         for name, tally in entry.metrics.items():
             metrics[name] = merge_tallies(metrics.get(name), tally)
     plain = {name: dict(counter) for name, counter in counts.items()}
-    return Totals(shards=shards, metrics=metrics, source_rows=source_rows, seconds=seconds, **plain)
+    return Totals(
+        shards=shards,
+        served={role: dict(servers.most_common()) for role, servers in served.items()},
+        metrics=metrics,
+        source_rows=source_rows,
+        seconds=seconds,
+        **plain,
+    )
 
 
 def merge_tallies(a: Mapping[str, Any] | None, b: Mapping[str, Any]) -> dict[str, Any]:

@@ -179,6 +179,14 @@ METRICS = (
         population=DECIDED,
     ),
     MetricSpec(
+        "served_by_mix",
+        "Share of answers that another server, model or quantisation than the expected one served.",
+        build=_build("serving:ServedByMix"),
+        options=_options("ServedByOptions"),
+        population="rows whose reply names its server, failed rows left out, one sample per "
+        "source row",
+    ),
+    MetricSpec(
         "mean_score",
         "Mean of one score, by its id.",
         build=_build("metrics:MeanScore"),

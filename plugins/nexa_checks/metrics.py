@@ -210,6 +210,11 @@ class MeanScore:
         return _within(_gated(table), scores)
 
 
+def inside_gate(table: pa.Table, outcomes: Column | Array) -> Array:
+    """The outcomes of rows that a gate may count, null for the others."""
+    return _within(_gated(table), outcomes)
+
+
 def _gated(table: pa.Table) -> Array | None:
     """Rows that a gate may count: not failed, first sample; None where that is every row."""
     if "state" not in table.column_names:

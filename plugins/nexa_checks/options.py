@@ -132,6 +132,20 @@ class DuplicateRateOptions(FieldOptions):
     )
 
 
+class ServedByOptions(Options):
+    """Who is to serve the answers."""
+
+    expect: str | None = Field(
+        None,
+        min_length=1,
+        description="a part of the server's name, in any case: a provider, a model, a "
+        "quantisation; the role's `must_be` unless set",
+    )
+    answer_step: str | None = Field(
+        None, description="id of the step; the last generate step unless set"
+    )
+
+
 class UnscoredOptions(Options):
     """Which scores are judgements."""
 

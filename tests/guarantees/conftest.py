@@ -83,6 +83,7 @@ class Shop:
             "steps": [{"generate": {**step, "prompt": {"user": "{{ question }}"}}}],
             "scale": {"rows": "all", "shard_rows": 10},
         } | changes
+        self.pipeline = {name: part for name, part in self.pipeline.items() if part is not None}
         self.file.write_text(json.dumps(self.pipeline, indent=1))
 
     def nexa(self, *arguments: str) -> Finished:

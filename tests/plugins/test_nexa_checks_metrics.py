@@ -17,6 +17,8 @@ FACTS = {
     "tokens_field": "response_tokens",
     "finish_field": "response_finish_reason",
     "delimiters": ["\nQ:"],
+    "answer_step": "answer",
+    "expect": "server",
 }
 
 
@@ -71,6 +73,7 @@ def test_failed_rows_and_further_samples_are_outside_every_population(name: str)
         "sample": [0, 0, 1],
         "reason": ["", "", ""],
         "flags": [["x"]] * 3,
+        "provenance": [{"steps": [{"step": "answer", "served_by": "a"}]}] * 3,
     }
     assert [outcome is None for outcome in outcomes(name, table)] == [False, True, True]
 
