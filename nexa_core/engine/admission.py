@@ -90,6 +90,7 @@ class Admission:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._divertible: set[asyncio.Future[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._answered_at = time.monotonic()
         self._breaker = Breaker()
         self._latency = Latency() if self_hosted else None
 
@@ -103,6 +104,11 @@ class Admission:
     def down_seconds(self) -> float:
         """For how long nothing but failures has come back; 0 while something is answered."""
         return self._breaker.down_seconds(time.monotonic())
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long nothing has been answered, whatever came instead: refusals for a rate too."""
+        return time.monotonic() - self._answered_at
 
     async def enter(self, has_others: bool = False) -> float:
         """Wait for a place; returns when the request began, for `leave`.
@@ -147,6 +153,7 @@ class Admission:
         """
         now = time.monotonic()
         if failure is None:
+            self._answered_at = now
             self._breaker.close()
             self._grow(now - began, tokens, blind=2 * late > BLIND * (now - began))
         else:

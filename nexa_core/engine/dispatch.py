@@ -32,6 +32,8 @@ do not count: admission spaces them out, and patience with the endpoint ends the
 BACKOFF_SECONDS = (0.5, 30.0)
 PATIENCE_SECONDS = 120.0
 """How long an endpoint may give nothing but failures before the run ends."""
+LONG_PATIENCE_SECONDS = 900.0
+"""How long it may only refuse for the rate, as one does whose quota of the day is used up."""
 DEFAULT_CONCURRENCY = 256
 HEARTBEAT_SECONDS = 0.05
 LATE_FADES = 0.8
@@ -314,8 +316,11 @@ class Dispatch:
 
     def _lose_patience(self, caller: Caller, failed: CallFailed) -> None:
         """Raise once none of a caller's endpoints has answered anything for long."""
-        down = min(self._admission(line).down_seconds for line in caller.lines)
-        if down > PATIENCE_SECONDS:
+        gates = [self._admission(line) for line in caller.lines]
+        down = min(gate.down_seconds for gate in gates)
+        silent = min(gate.silent_seconds for gate in gates)
+        if down > PATIENCE_SECONDS or silent > LONG_PATIENCE_SECONDS:
+            down = max(down, silent)
             named = "' and '".join(line.role.model for line in caller.lines)
             raise ModelError(
                 f"'{named}' has given nothing but failures for {down:.0f} s, the last: {failed}.",

@@ -174,6 +174,14 @@ async def test_an_endpoint_that_stays_dead_ends_the_run(monkeypatch: pytest.Monk
     assert "fallbacks" in error.value.fix
 
 
+async def test_one_that_only_refuses_ends_the_run_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 429 is no failure of the call, and a quarter of an hour of nothing else is one of the run."""
+    monkeypatch.setattr(dispatch, "LONG_PATIENCE_SECONDS", 0.0)
+    limited = CallFailed(Failure.RATE_LIMIT, "slow down", status=429)
+    with pytest.raises(ModelError, match="nothing but failures"):
+        await send(Dispatch(), caller(ScriptedRemote(scripted(limited))))
+
+
 async def test_waiting_for_a_place_is_no_request_time() -> None:
     """The second of two calls through one place takes as long as the first."""
     sender = Dispatch()
