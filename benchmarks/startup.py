@@ -59,10 +59,10 @@ class Measured:
         self.processor.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
-def install(name: str, packages: list[str]) -> Path | None:
+def install(name: str, packages: list[str], afresh: bool = False) -> Path | None:
     """The `bin` of an environment with some packages, made when it is not there; None on failure."""
     folder = ENVIRONMENTS / f"startup-{name}"
-    if (folder / "installed").exists():
+    if (folder / "installed").exists() and not afresh:
         return folder / "bin"
     python = folder / "bin/python"
     for command in (
@@ -108,7 +108,7 @@ log.close()
 
 def collect(folder: Path, only: list[str]) -> list[Measured]:
     """Every command to measure; nexa's own first, then bare Python, then the peers."""
-    nexa = install("nexa", ["--no-sources", str(ROOT)])
+    nexa = install("nexa", ["--no-sources", str(ROOT)], afresh=True)
     if nexa is None:
         raise SystemExit("nexa itself could not be installed")
     make_workspace(folder, nexa / "python")
