@@ -122,7 +122,8 @@ class Bench:
         told = next(line for line in reversed(ran.stdout.splitlines()) if line.startswith("{"))
         line = json.loads(told)
         asked = self.ask_server()["asked"] - before
-        if line["answers"] != rows or asked != rows:
+        # curator asks once more, to see limits in the headers
+        if line["answers"] != rows or not rows <= asked <= rows + 1:
             raise SystemExit(f"{program}: {line['answers']} answers, {asked} calls, {rows} rows")
         return Measured(rows, line["seconds"], line["cpu_seconds"], line)
 
@@ -338,8 +339,7 @@ def main() -> None:
         results["table"] = compare(bench, options.rows, options.rounds, peers)
         results["speed_up"] = measure_speed_up(bench, options.rows)
         if "litellm" in names:
-            litellm_rows = min(options.rows, PEERS["litellm"].most_rows)
-            results["litellm"] = measure_litellm(bench, litellm_rows, options.rounds)
+            results["litellm"] = measure_litellm(bench, min(options.rows, 1_500), options.rounds)
         if options.crowd:
             results["crowd"] = measure_crowd(options.cache, Path(name), max(20_000, options.rows))
         if options.million:

@@ -18,7 +18,8 @@ from nexa_core.pipeline import roles_of
 from nexa_core.records import State
 from nexa_core.stats import bounds
 
-REMOTE_OVERLAP = 2
+REMOTE_OVERLAP = 3
+"""Shards under way: two that ask, and one that is being committed."""
 BATCH_OVERLAP = 8
 MOST_OVERLAP = 32
 FEWEST_ROWS = 16
