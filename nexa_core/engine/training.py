@@ -14,6 +14,7 @@ from typing import Any
 
 from nexa_core.engine.budget import Budget
 from nexa_core.engine.context import Context, RunInterrupted
+from nexa_core.engine.health import assess_training, describe_illness
 from nexa_core.engine.machine import MachineTime
 from nexa_core.engine.packaging import read_manifest
 from nexa_core.engine.plan import Plan
@@ -26,7 +27,7 @@ from nexa_core.errors import (
     UsageError,
     boundary,
 )
-from nexa_core.events import Event, TrainingProgressed
+from nexa_core.events import Event, TrainingProgressed, WarningRaised
 from nexa_core.plugins import Plugins
 from nexa_core.records import Training, content_hash
 from nexa_core.store.files import encode_line, make_folder, replace_file
@@ -82,7 +83,12 @@ def train_run(context: Context) -> dict[str, Any]:
     )
     if before.total and not path.exists():  # another training took the folder
         note(0, 0)
-    return {"training": summarise(manifest, order.out)}
+    checks = assess_training(context.plan.plugins, order.out)
+    illness = describe_illness(checks)
+    if illness is not None:
+        context.announcer.announce(WarningRaised(illness))
+    health = {"health": [check.as_json() for check in checks]}
+    return {"training": {**summarise(manifest, order.out), **health}}
 
 
 def train_dataset(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
-from nexa_core import ExporterSpec, Need, TrainerSpec, hookimpl
+from nexa_core import ExporterSpec, MetricSpec, Need, TrainerSpec, hookimpl
 
 _NEEDS = (
     Need("torch", "train", "0.2 GB for CPU only, else 3 GB"),
@@ -23,6 +23,19 @@ def register_exporters() -> Iterable[ExporterSpec]:
     return [
         ExporterSpec("prompt-completion", "Text: columns `prompt` and `completion`", pairs),
         ExporterSpec("messages", "Chat: a column `messages`", chat),
+    ]
+
+
+@hookimpl
+def register_metrics() -> Iterable[MetricSpec]:
+    """What the gate `training_health` reads, a row a step of the log."""
+    population = "steps that say a loss"
+    nonfinite, spikes = _build("metrics", "NonfiniteLoss"), _build("metrics", "LossSpikes")
+    return [
+        MetricSpec(
+            "nonfinite_loss_rate", "The loss is no number", nonfinite, population=population
+        ),
+        MetricSpec("loss_spike_rate", "The loss jumps up", spikes, population=population),
     ]
 
 
