@@ -265,12 +265,20 @@ class Exporter(Protocol):
     """Makes the training columns of accepted rows.
 
     The table has every column of the rows and, ready for training, `prompt` (the rendered text, or
-    the turns of a conversation) and `completion`; a null says that a row has none, and a null in a
-    column that comes back that the row cannot be trained on. `template` is how a prompt is written
-    where the user does not say; `chat` says that a student is asked by messages, not by plain text.
+    the turns of a conversation), `completion`, and where the model gave them `reasoning` and
+    `tool_calls` (JSON); a null says that a row has none. A null in a column that comes back says
+    that the row cannot be trained on; a column `reason` may say why, and is not trained on.
+
+    `template` is how a prompt is written where the user does not say; `chat` says that a student is
+    asked by messages, not by plain text; `sft` that the installed trainers read the format. With a
+    `margin` the format is of pairs: the table then has, for each question, the best of its
+    candidates and as `rejected` the text of the worst, whose score is at least `margin` lower, with
+    `score_chosen`, `score_rejected` and `rejected_id`.
     """
 
     template: str
     chat: bool
+    sft: bool
+    margin: float | None
 
     def columns(self, table: pa.Table) -> pa.Table: ...

@@ -23,7 +23,8 @@ def pipeline_schema() -> dict[str, Any]:
     kinds = schema["$defs"]
     schema["properties"]["steps"] = {"type": "array", "minItems": 1, "items": _step_schema(kinds)}
     _loosen_accept(kinds["Accept"])
-    _loosen_train(kinds["Train"])
+    _loosen_options(kinds["Train"])
+    _loosen_options(kinds["Package"])
     _loosen_stop(kinds["Sampling"])
     schema["properties"]["fail_over"] = {
         "anyOf": [
@@ -61,10 +62,10 @@ def _loosen_accept(accept: dict[str, Any]) -> None:
     accept["additionalProperties"] = {"$ref": "#/$defs/Bound"}
 
 
-def _loosen_train(train: dict[str, Any]) -> None:
-    """In a file the trainer's options stand beside the other keys."""
-    train["properties"].pop("options", None)
-    train["additionalProperties"] = True
+def _loosen_options(section: dict[str, Any]) -> None:
+    """In a file the options of a trainer or a format stand beside the other keys."""
+    section["properties"].pop("options", None)
+    section["additionalProperties"] = True
 
 
 def _loosen_stop(sampling: dict[str, Any]) -> None:

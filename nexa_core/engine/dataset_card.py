@@ -44,13 +44,15 @@ def _front_matter(manifest: Mapping[str, Any]) -> str:
     rows = manifest["rows"]
     total = rows["train"] + rows["validation"]
     size = next((name for limit, name in _SIZES if total < limit), "n>100M")
+    # `datasets` knows a local folder in its cache by its name and these lines alone.
+    told = f"  description: rows {manifest['inputs']}"
     lines = ["---", f"pretty_name: {json.dumps(manifest['name'])}", "configs:"]
-    lines += ["- config_name: default", "  default: true", "  data_files:"]
+    lines += ["- config_name: default", "  default: true", told, "  data_files:"]
     for split in ("train", "validation"):
         if rows[split]:
             lines += [f"  - split: {split}", f"    path: data/{split}-*.parquet"]
     if sum(rows.values()) > total:
-        lines += ["- config_name: rejected", "  data_files:"]
+        lines += ["- config_name: rejected", told, "  data_files:"]
         lines += ["  - split: rejected", "    path: rejected/rejected-*.parquet"]
     tags = ["synthetic", "nexa", *(["rehearsal"] if "rehearsal" in manifest["marks"] else [])]
     lines += ["size_categories:", f"- {size}", "task_categories:", "- text-generation"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from nexa_core.engine.candidates import Choosing, choose
 from nexa_core.engine.items import normalise_text
 from nexa_core.errors import UsageError, boundary
 from nexa_core.protocols import Exporter
@@ -42,7 +43,8 @@ class Packaging:
 
     `prompt` and `completion` name the columns that ask and answer, `template` renders what a
     student is asked from the row's columns and `prompt`; `evaluation` holds the normalised
-    instructions of evaluation items, which no packaged row may ask.
+    instructions of evaluation items, which no packaged row may ask. `best` keeps one answer to a
+    question, by the mean of the scores named `rank`; `options` are the format's own.
     """
 
     exporter: Exporter
@@ -54,10 +56,22 @@ class Packaging:
     seed: int = 0
     evaluation: frozenset[str] = frozenset()
     evaluation_name: str | None = None
+    best: bool = False
+    rank: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def choosing(self) -> Choosing | None:
+        """How to choose among the answers to one question, None where every one is kept."""
+        margin = getattr(self.exporter, "margin", None)
+        return Choosing(self.rank, margin) if self.best or margin is not None else None
 
     def as_json(self) -> dict[str, Any]:
         """What decides the dataset beside its rows."""
+        chosen = {"rank": list(self.rank), "best": self.best} if self.choosing else {}
         return {
+            **({"options": dict(self.options)} if self.options else {}),
+            **chosen,
             "format": self.format,
             "prompt_field": self.prompt,
             "completion_field": self.completion,
@@ -76,13 +90,19 @@ def place_source(seed: int, source_id: str) -> float:
     return (int.from_bytes(digest) >> 11) / 2**53
 
 
-def read_rows(path: Path, schema: pa.Schema, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The rows of a shard in pieces, with every column of the schema, null where it has none."""
+def read_rows(
+    path: Path, schema: pa.Schema, columns: Sequence[str], whole: bool = False
+) -> Iterator[pa.Table]:
+    """The rows of a shard in pieces, with every column of the schema, null where it has none.
+
+    `whole` gives them in one piece.
+    """
     fields = [schema.field(name) for name in columns]
     wanted = pa.schema(fields)
     file = pq.ParquetFile(path)
     own = [name for name in columns if name in file.schema_arrow.names]
-    for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=own):
+    size = max(file.metadata.num_rows, 1) if whole else BATCH_ROWS
+    for batch in file.iter_batches(batch_size=size, columns=own):
         arrays = [
             batch[f.name].cast(f.type) if f.name in own else pa.nulls(len(batch), f.type)
             for f in fields
@@ -123,18 +143,23 @@ class RowSorter:
 
     def sort(self, table: pa.Table) -> SortedRows:
         """Every row of the table, each in one of the three."""
+        settings, columns = self.packaging, table.column_names
+        if settings.choosing is not None:
+            table = choose(table, settings.choosing, settings.prompt, settings.completion)
         accepted = pc.equal(table["state"], State.ACCEPTED.value)
-        rest, table = table.filter(pc.invert(accepted)), table.filter(accepted)
-        with boundary(UsageError, f"The format '{self.packaging.format}'"):
-            exported = self.packaging.exporter.columns(self._prepare(table))
+        rest = table.filter(pc.invert(accepted)).select(columns)
+        table = table.filter(accepted)
+        with boundary(UsageError, f"The format '{settings.format}'"):
+            exported = settings.exporter.columns(self._prepare(table))
         reason = self._objections(table, exported)
+        exported = _drop(exported, "reason")
         kept = pc.is_null(reason)
         held = _mark(
             lambda source: place_source(self.packaging.seed, source) < self.cutoff,
             table["source_id"],
         )
         whole = _join(exported, table)
-        dropped = _with_reason(table, reason).filter(pc.invert(kept))
+        dropped = _with_reason(table, reason).filter(pc.invert(kept)).select(columns)
         return SortedRows(
             whole.filter(pc.and_(kept, pc.invert(held))),
             whole.filter(pc.and_(kept, held)),
@@ -144,19 +169,26 @@ class RowSorter:
     def _prepare(self, table: pa.Table) -> pa.Table:
         """The table with `prompt` and `completion` ready for training, null where there is none."""
         settings = self.packaging
-        prompts = render_prompts(table, settings.prompt, settings.template)
-        answers = _trim(table[settings.completion])
-        for name, column in (("prompt", prompts), ("completion", answers)):
-            if name in table.column_names:
-                table = table.drop_columns(name)
-            table = table.append_column(name, column)
+        made = {
+            "prompt": render_prompts(table, settings.prompt, settings.template),
+            "completion": _trim(table[settings.completion]),
+        }
+        for name in ("reasoning", "tool_calls"):
+            if (given := f"{settings.completion}_{name}") in table.column_names:
+                made[name] = table[given]
+        for name, column in made.items():
+            table = _drop(table, name).append_column(name, column)
         return table
 
     def _objections(self, table: pa.Table, exported: pa.Table) -> pa.Array:
         """Why an accepted row cannot be packaged, null where it can."""
         reason = pa.nulls(len(table), pa.string())
-        for name in reversed(exported.column_names):
+        for name in reversed(_drop(exported, "reason").column_names):
             reason = pc.if_else(pc.is_null(exported[name]), pa.scalar(f"no_{name}"), reason)
+        for objecting in (exported, table):
+            name = "reason" if objecting is exported else "unchosen"
+            if name in objecting.column_names:
+                reason = pc.coalesce(objecting[name], reason)
         repeats = _mark(
             lambda asked: normalise_text(_last_text(asked)) in self.packaging.evaluation,
             table[self.packaging.prompt],
@@ -187,6 +219,10 @@ def render_prompts(table: pa.Table, column: str, template: str) -> pa.Array | pa
             "It may insert `prompt` and any column of the rows.",
         ) from cause
     return pa.array(texts, pa.string())
+
+
+def _drop(table: pa.Table, name: str) -> pa.Table:
+    return table.drop_columns(name) if name in table.column_names else table
 
 
 def _trim(column: pa.ChunkedArray) -> pa.ChunkedArray:

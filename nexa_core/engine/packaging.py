@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nexa_core.engine.candidates import NOT_CHOSEN
 from nexa_core.engine.context import Context
 from nexa_core.engine.dataset_card import write_card
 from nexa_core.engine.dataset_files import JsonLines, SplitFiles, hash_files, replace_folder
@@ -29,7 +30,7 @@ from nexa_core.engine.items import bind_items
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.unit import Unit
 from nexa_core.errors import ManifestError, UsageError
-from nexa_core.pipeline import Package
+from nexa_core.pipeline import CriticStep, JudgeStep, Package
 from nexa_core.records import State, content_hash
 from nexa_core.reviews import read_reviews
 from nexa_core.templates import TemplateError, Text
@@ -201,7 +202,8 @@ def _write_rows(
         SplitFiles(folder / "rejected", "rejected") as left_out,
         JsonLines(folder / "train.jsonl") as lines,
     ):
-        for table in (t for path in shards for t in read_rows(path, schema, schema.names)):
+        whole = packaging.choosing is not None
+        for table in (t for path in shards for t in read_rows(path, schema, schema.names, whole)):
             parts = sorter.sort(table)
             train.write(parts.train)
             validation.write(parts.validation)
@@ -211,6 +213,7 @@ def _write_rows(
             reasons.update(_heads(parts.left_out["reason"]))
             columns = parts.train.column_names
     matches = reasons[EVALUATION_MATCH]
+    unchosen = sum(reasons[reason] for reason in NOT_CHOSEN)
     rows = {
         "train": train.rows,
         "validation": validation.rows,
@@ -218,7 +221,8 @@ def _write_rows(
         "failed": states[State.FAILED],
         "surplus": states[State.SURPLUS],
         "dropped_eval_matches": matches,
-        "dropped_incomplete": states[State.ACCEPTED] - matches,
+        "dropped_incomplete": states[State.ACCEPTED] - matches - unchosen,
+        "dropped_unchosen": unchosen,
     }
     return rows, dict(reasons.most_common()), columns
 
@@ -281,6 +285,7 @@ def check_packaging(plan: Plan) -> Packaging | None:
     columns = (*plan.source_columns, *sorted(made | varied))
     packaging = _bind_packaging(plan, columns)
     _require_columns(columns, packaging)
+    _require_ranking(plan, packaging)
     try:
         unknown = Text(packaging.template).variables - {*columns, *KEPT_COLUMNS, "prompt"}
     except TemplateError as cause:
@@ -299,7 +304,8 @@ def _bind_packaging(plan: Plan, columns: Sequence[str]) -> Packaging:
     pipeline = plan.pipeline
     settings = pipeline.package or Package()
     place = pipeline.place("package.format") if pipeline.package else None
-    exporter = plan.plugins.build(plan.plugins.exporters.get(settings.format, place))
+    spec = plan.plugins.exporters.get(settings.format, place)
+    exporter = plan.plugins.build(spec, settings.options, place=pipeline.locate("package"))
     items = bind_items(plan)
     return Packaging(
         exporter=exporter,
@@ -311,6 +317,31 @@ def _bind_packaging(plan: Plan, columns: Sequence[str]) -> Packaging:
         seed=pipeline.seed,
         evaluation=items.texts if items else frozenset(),
         evaluation_name=items.name if items else None,
+        best=bool(settings.best),
+        rank=settings.rank or _ranking(plan),
+        options=settings.options,
+    )
+
+
+def _ranking(plan: Plan) -> tuple[str, ...]:
+    """The scores of every judge and critic, by which answers are ranked."""
+    steps = plan.pipeline.steps
+    return tuple(step.id for step in steps if isinstance(step, JudgeStep | CriticStep))
+
+
+def _require_ranking(plan: Plan, packaging: Packaging) -> None:
+    """Refuse to choose among answers that nothing ranks."""
+    if packaging.choosing is None:
+        return
+    unknown = sorted(set(packaging.rank) - set(plan.score_ids))
+    if packaging.rank and not unknown:
+        return
+    what = f"no score is called '{unknown[0]}'" if unknown else "no judge or critic scores them"
+    known = ", ".join(plan.score_ids)
+    raise UsageError(
+        f"The best of several answers cannot be chosen: {what}.",
+        f"Set package.rank: [{known}]." if known else "Add a judge step.",
+        plan.pipeline.place("package.rank" if unknown else "package"),
     )
 
 

@@ -61,6 +61,12 @@ def _refuse_keys(plan: Plan) -> None:
 def _check_later_phases(plan: Plan) -> None:
     """What packaging, training and evaluation name is there, and so is what they need."""
     packaging = check_packaging(plan)
+    if packaging is not None and plan.pipeline.train and not packaging.exporter.sft:
+        raise PreflightError(
+            f"The format '{packaging.format}' is for other trainers than nexa's.",
+            "Set package.format to prompt-completion or messages, or take the train section out.",
+            plan.pipeline.place("package.format"),
+        )
     check_training(plan, chat=packaging is not None and packaging.exporter.chat)
     check_evaluation(plan, bind_items(plan))
 

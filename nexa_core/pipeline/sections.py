@@ -171,10 +171,20 @@ class Budget(Settings):
     pilot_share: Annotated[Number, Field(gt=0, le=1)] | None = None
 
 
+class Mix(Settings):
+    """Other training data put among a dataset's rows: `share` of all of them, at most."""
+
+    path: str
+    licence: Annotated[str, Field(min_length=1)]
+    share: Annotated[Number, Field(gt=0, lt=1)]
+
+
 class Package(Settings):
     """The training data. `template` renders what a student sees: the row's columns, `prompt`.
 
-    What is not set is the format's own: its usual template, the columns that ask and answer.
+    What is not set is the format's own: its usual template, the columns that ask and answer. `best`
+    keeps of the accepted rows of a question the one with the highest score; `rank` names the scores
+    whose mean says so, else all judges' and critics'. Every other key goes to the format's options.
     """
 
     format: str = "prompt-completion"
@@ -182,6 +192,32 @@ class Package(Settings):
     prompt: str | None = None
     completion: str | None = None
     template: str | None = None
+    best: bool | None = None
+    rank: tuple[str, ...] | None = None
+    mix: tuple[Mix, ...] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_options(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        own = {key: value[key] for key in value if key in cls.model_fields and key != "options"}
+        return {**own, "options": {key: value[key] for key in value if key not in own}}
+
+    @model_serializer
+    def _spread_options(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in type(self).model_fields if name != "options"}
+        kept = {name: value for name, value in own.items() if value is not None}
+        if self.mix is not None:
+            kept["mix"] = [each.model_dump(mode="json") for each in self.mix]
+        return {**kept, **self.options}
+
+    @model_validator(mode="after")
+    def _leave_own_rows(self) -> Self:
+        if sum(each.share for each in self.mix or ()) >= 1:
+            raise ValueError("the shares of `mix` leave nothing for the run's own rows")
+        return self
 
 
 class Train(Settings):

@@ -18,11 +18,12 @@ _NEEDS = (
 @hookimpl
 def register_exporters() -> Iterable[ExporterSpec]:
     """The training formats."""
-    pairs = _build("exporters", "PromptCompletion")
-    chat = _build("exporters", "Messages")
     return [
-        ExporterSpec("prompt-completion", "Text: columns `prompt` and `completion`", pairs),
-        ExporterSpec("messages", "Chat: a column `messages`", chat),
+        _format("prompt-completion", "Text: columns `prompt` and `completion`", "PromptCompletion"),
+        _format("messages", "Chat: a column `messages`", "Messages", "ChatOptions"),
+        _format("alpaca", "Text: `instruction`, `input`, `output`", "Alpaca", "AlpacaOptions"),
+        _format("sharegpt", "Chat: a column `conversations`", "ShareGPT", "ChatOptions"),
+        _format("preference", "Pairs: `chosen`, `rejected`", "Preference", "PreferenceOptions"),
     ]
 
 
@@ -45,6 +46,11 @@ def register_trainers() -> Iterable[TrainerSpec]:
     summary = "A low-rank adapter over 4-bit weights, through trl, peft and bitsandbytes"
     build = _build("trainer", "QloraTrainer")
     return [TrainerSpec("qlora", summary, build, lambda: _find("options", "QloraOptions"), _NEEDS)]
+
+
+def _format(name: str, summary: str, build: str, options: str | None = None) -> ExporterSpec:
+    settings = (lambda: _find("options", options)) if options else None
+    return ExporterSpec(name, summary, _build("exporters", build), settings)
 
 
 def _find(module: str, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,14 +77,16 @@ class RowEncoder:
         return prompt, [*answer, self._tokenizer.eos_token_id]
 
     def _encode_chat(self, row: Mapping[str, Any]) -> tuple[list[int], list[int]] | None:
-        turns = row["messages"]
-        prompt = self._apply_template(turns[:-1], add_generation_prompt=True)
-        whole = self._apply_template(turns)
+        # Arrow fills the fields that a turn does not have with nulls, which templates would show.
+        turns = [{k: v for k, v in turn.items() if v is not None} for turn in row["messages"]]
+        tools = {"tools": json.loads(row["tools"])} if row.get("tools") else {}
+        prompt = self._apply_template(turns[:-1], add_generation_prompt=True, **tools)
+        whole = self._apply_template(turns, **tools)
         if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
             return None
         return prompt, whole[len(prompt) :]
 
-    def _apply_template(self, turns: Sequence[Any], **options: bool) -> list[int]:
+    def _apply_template(self, turns: Sequence[Any], **options: Any) -> list[int]:
         ids: list[int] = self._tokenizer.apply_chat_template(
             turns, tokenize=True, return_dict=True, **options
         )["input_ids"]
@@ -102,6 +105,7 @@ def read_rows(dataset: Path, split: str) -> Iterator[dict[str, Any]]:
         file = pq.ParquetFile(path)
         names = set(file.schema_arrow.names)
         columns = ["messages"] if "messages" in names else ["prompt", "completion"]
+        columns += ["tools"] if "messages" in names and "tools" in names else []
         for batch in file.iter_batches(batch_size=BATCH, columns=columns):
             yield from batch.to_pylist()
 

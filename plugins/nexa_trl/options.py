@@ -1,4 +1,4 @@
-"""What a user may set about a training; what is not set is derived from model and data."""
+"""What a user may set about a training or a format; what is not set is derived from model and data."""
 
 from __future__ import annotations
 
@@ -33,3 +33,41 @@ class QloraOptions(BaseModel):
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = 0
     save_steps: Count | None = None
     quantization: Literal["nf4", "none"] = "nf4"
+
+
+class ChatOptions(BaseModel):
+    """Options of `package: {format: messages, …}` and `sharegpt`.
+
+    `reasoning` is what a model thought before it answered: dropped, kept as `reasoning_content` of
+    its turn (in ShareGPT: in the text), or put into the text between `<think>` marks (`inline`).
+    With `tools: false` rows that use tools are left out. `system` is a turn put before
+    conversations that begin with none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reasoning: Literal["drop", "keep", "inline"] = "drop"
+    tools: bool = True
+    system: str | None = None
+
+
+class AlpacaOptions(BaseModel):
+    """Options of `package: {format: alpaca, …}`: `input` is the column that goes beside the question."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: str = "input"
+
+
+class PreferenceOptions(BaseModel):
+    """Options of `package: {format: preference, …}`.
+
+    The chosen answer must score `margin` more than the rejected one. `style` is how both are
+    written: turns of a conversation, or text.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    style: Literal["chat", "text"] = "chat"
+    system: str | None = None
