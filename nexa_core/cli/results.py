@@ -30,16 +30,68 @@ def package(session: Session, run: str, allow_short: bool, sets: Sequence[str]) 
 
 
 @click.command(cls=Command)
-@click.argument("run", default="latest")
+@click.argument("run", default="latest", metavar="[RUN|DATASET]")
 @with_sets
+@click.option(
+    "--model", metavar="MODEL", help="With a DATASET: the student, local/PATH or hf/NAME."
+)
+@click.option("--method", default="qlora", show_default=True, help="With a DATASET: how.")
+@click.option("--out", type=click.Path(path_type=Path), help="With a DATASET: where to.")
 @pass_session
-def train(session: Session, run: str, sets: Sequence[str]) -> int:
-    """Train on a packaged dataset.
+def train(
+    session: Session,
+    run: str,
+    sets: Sequence[str],
+    model: str | None,
+    method: str,
+    out: Path | None,
+) -> int:
+    """Train on a packaged dataset: a run's, or any folder that `nexa package` wrote.
 
-    Packages first where that is not done. Settings under `train` may change with --set. Without RUN:
-    the latest.
+    A RUN is packaged first where that is not done, and settings under `train` may change with --set.
+    With a DATASET, --set gives the method's options. Without either: the latest run.
     """
-    return carry_out(session, "train_only", run, sets=sets)
+    from nexa_core.actions.training import is_dataset, train_folder
+
+    if not is_dataset(run):
+        return carry_out(session, "train_only", run, sets=sets)
+    trained = train_folder(
+        run,
+        workspace=session.workspace,
+        model=model,
+        method=method,
+        options=sets,
+        out=out,
+        workspace_plugins=session.workspace_plugins,
+        on_event=_tell_progress,
+    )
+    output.answer(session.as_json, trained, _show_training)
+    return 0
+
+
+def _tell_progress(event: Any) -> None:
+    from nexa_core.cli import diagnostics
+    from nexa_core.cli.figures import show_number
+    from nexa_core.events import TrainingProgressed, WarningRaised
+
+    if isinstance(event, TrainingProgressed):
+        metrics = "".join(f" · {name} {show_number(v)}" for name, v in event.metrics.items())
+        diagnostics.tell(f"train: step {event.step}/{event.steps}{metrics}")
+    elif isinstance(event, WarningRaised):
+        diagnostics.warn(event.message)
+
+
+def _show_training(trained: Mapping[str, Any]) -> RenderableType:
+    from nexa_core.cli import look
+    from nexa_core.cli.figures import show_count, show_number, show_span
+
+    rows = [
+        ("adapter", trained["adapter"]),
+        ("loss", show_number(trained["loss"])),
+        ("steps", f"{show_count(trained['steps'])} in {show_span(trained['seconds'])}"),
+        ("rows", f"{show_count(trained['rows'])}, {show_count(trained['tokens'])} tokens"),
+    ]
+    return look.columns(rows)
 
 
 @click.command(cls=Command)
