@@ -110,10 +110,15 @@ class JudgeSpec(Spec):
 
 @dataclass(frozen=True, slots=True)
 class CheckSpec(Spec):
-    """A check; with `over="set"` it depends on other rows and is folded in shard order."""
+    """A check; with `over="set"` it depends on other rows and is folded in shard order.
+
+    `waits` says that a row check takes long or waits for something outside this process: it is
+    asked in a thread, so that calls go on meanwhile.
+    """
 
     build: Callable[..., Check | SetCheck]
     over: Literal["row", "set"] = "row"
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

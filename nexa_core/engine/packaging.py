@@ -27,7 +27,7 @@ from nexa_core.engine.dataset_rows import (
     read_rows,
 )
 from nexa_core.engine.items import bind_items
-from nexa_core.engine.plan import Plan
+from nexa_core.engine.plan import PROMPT_COLUMNS, Plan
 from nexa_core.engine.unit import Unit
 from nexa_core.errors import ManifestError, UsageError
 from nexa_core.pipeline import CriticStep, JudgeStep, Package
@@ -44,9 +44,6 @@ __all__ = [
     "package_run",
     "read_manifest",
 ]
-
-PROMPT_COLUMNS = ("instruction", "prompt", "question", "messages")
-"""Where the question of a row is looked for when `package.prompt` does not say."""
 
 
 @dataclass(frozen=True)

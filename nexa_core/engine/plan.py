@@ -40,6 +40,9 @@ from nexa_core.specs import CheckSpec, JudgeOrder
 JUDGE_TOKENS = 1_024
 """The most tokens of a judgement where nobody says another number."""
 
+PROMPT_COLUMNS = ("instruction", "prompt", "question", "messages")
+"""Where the question of a row is looked for when the user does not say."""
+
 
 @dataclass(frozen=True)
 class NamedSetCheck:
@@ -96,9 +99,13 @@ class Plan:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What checks and metrics are told where the user did not say: the answer's columns, delimiters."""
+        """What checks and metrics are told where the user did not say: columns, delimiters, questions.
+
+        A fact that is a function is worked out only for who asks for it.
+        """
         answer = self.pipeline.answer_field(self.source_columns)
         prompt = self._answer_prompt
+        columns = {*self.source_columns, *(step.into for step in self.pipeline.generate_steps)}
         delimiters = list(prompt.delimiters) if prompt else self._check_delimiters
         return {
             "field": answer,
@@ -109,7 +116,21 @@ class Plan:
             "stop": list(prompt.stop) if prompt else None,
             "judges": list(self.judge_ids) or None,
             **self._answering,
+            "prompt_field": next((n for n in PROMPT_COLUMNS if n in columns), None),
+            "evaluation_items": self._read_questions,
+            "open_rows": lambda: self._open_rows,
+            "folder": str(self.plugins.workspace.root),
         }
+
+    def _read_questions(self) -> tuple[str, ...]:
+        from nexa_core.engine.earlier import read_questions
+
+        return read_questions(self)
+
+    def _open_rows(self, name: str) -> Any:
+        from nexa_core.engine.earlier import open_rows
+
+        return open_rows(self, name)
 
     @property
     def _answering(self) -> dict[str, str | None]:
@@ -174,6 +195,12 @@ class Plan:
             for use in step.checks
             if self._check_spec(use).over == "set"
         )
+
+    def build_checks(self) -> None:
+        """Build every check, so that a wrong option is found before anything is asked."""
+        for step in self.pipeline.steps:
+            for use in step.checks if isinstance(step, CheckStep) else ():
+                self._check(use)
 
     @cached_property
     def metrics(self) -> tuple[NamedMetric, ...]:
@@ -273,7 +300,7 @@ class Plan:
 
     def _row_checks(self, step: CheckStep) -> list[NamedCheck]:
         return [
-            NamedCheck(use.id, self._check(use), use.on_fail)
+            NamedCheck(use.id, self._check(use), use.on_fail, self._check_spec(use).waits)
             for use in step.checks
             if self._check_spec(use).over == "row"
         ]

@@ -38,7 +38,8 @@ def check_plan(plan: Plan, artifacts: Path) -> list[str]:
     warnings = [*check_roles(plan), *_check_money(plan)]
     _check_disk(artifacts)
     # Built here so that a wrong option or a missing column is found before the first call.
-    _ = plan.metrics, plan.set_checks
+    _ = plan.metrics
+    plan.build_checks()
     return [*plan.pipeline.warnings, *warnings]
 
 

@@ -254,7 +254,11 @@ def _apply_fold(batch: Batch, check_id: str, on_fail: str, accepted: pa.Array, f
     if on_fail == "flag":
         return batch.with_flag(check_id, failed)
     state = pc.if_else(failed, pa.scalar(State.REJECTED.value), batch.state)
-    reason = pc.if_else(failed, pa.scalar(check_id), batch.reason)
+    said = pa.scalar(check_id)
+    if whole.reasons is not None:
+        detailed = pc.binary_join_element_wise(said, place(whole.reasons), ": ")
+        said = pc.coalesce(detailed, said)
+    reason = pc.if_else(failed, said, batch.reason)
     return replace(batch, state=state, reason=reason)
 
 

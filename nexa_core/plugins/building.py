@@ -70,7 +70,8 @@ def read_options(
 ) -> BaseModel | None:
     """The validated options of a use, None where the spec has none.
 
-    Fields that the options class declares and the user did not set are taken from `facts`.
+    Fields that the options class declares and the user did not set are taken from `facts`; a fact
+    that is a function is called for it.
     """
     locate = where if callable(where) else lambda _: where
     subject = f"{noun} '{spec.name}'"
@@ -84,7 +85,10 @@ def read_options(
         return None
     model = spec.options()
     known = {field.alias or name for name, field in model.model_fields.items()}
-    filled = {key: value for key, value in facts.items() if key in known and value is not None}
+    told = {
+        key: value() if callable(value) else value for key, value in facts.items() if key in known
+    }
+    filled = {key: value for key, value in told.items() if value is not None}
     return validate(model, {**filled, **(options or {})}, locate, error, subject)
 
 

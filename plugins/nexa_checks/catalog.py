@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from nexa_core import CheckSpec, MetricSpec
+from nexa_core import CheckSpec, MetricSpec, Need
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -78,10 +78,90 @@ CHECKS = (
     ),
     CheckSpec(
         "repetition",
-        "Fails where too much of the text has occurred in it before. Score: the share of distinct "
-        "word sequences.",
+        "Fails where too much of the text, in words or in lines, has occurred in it before. "
+        "Score: the share of distinct word sequences.",
         build=_build("repetition:Repetition"),
         options=_options("RepetitionOptions"),
+    ),
+    CheckSpec(
+        "formatting",
+        "Fails where a code fence or bracket is not closed, or the text breaks off within a "
+        "sentence. Score: 1 passes, 0 fails.",
+        build=_build("formatting:Formatting"),
+        options=_options("FormattingOptions"),
+    ),
+    CheckSpec(
+        "json",
+        "Fails where the text is no JSON, or not of the schema given. Score: 1 passes, 0 fails.",
+        build=_build("json_text:JsonText"),
+        options=_options("JsonOptions"),
+    ),
+    CheckSpec(
+        "language",
+        "Fails where the text is in another language. Score: the probability that it is in "
+        "one of the languages.",
+        build=_build("language:Language"),
+        options=_options("LanguageOptions"),
+        needs=(Need("py3langid", "checks", "5 MB"),),
+        waits=True,
+    ),
+    CheckSpec(
+        "pii",
+        "Fails where the text holds an e-mail address, phone or card number, IBAN or public "
+        "IP address. Score: 1 passes, 0 fails.",
+        build=_build("personal:Personal"),
+        options=_options("PersonalOptions"),
+        needs=(Need("phonenumbers", "checks", "23 MB"),),
+    ),
+    CheckSpec(
+        "secrets",
+        "Fails where the text holds a key or token of a known form. Score: 1 passes, 0 fails.",
+        build=_build("secret_tokens:Secrets"),
+        options=_options("FieldOptions"),
+        needs=(Need("detect_secrets", "checks", "1 MB"),),
+    ),
+    CheckSpec(
+        "action_verbs",
+        "Fails where the text has too few action verbs (English; any inflection counts). "
+        "Score: how many different ones it has.",
+        build=_build("science:ActionVerbs"),
+        options=_options("ActionVerbOptions"),
+    ),
+    CheckSpec(
+        "no_citations",
+        "Fails where the text holds citation markers or bracketed references. Score: 1 "
+        "passes, 0 fails.",
+        build=_build("science:NoCitations"),
+        options=_options("FieldOptions"),
+    ),
+    CheckSpec(
+        "science",
+        "The preset for methods in science: `length` with 120 characters and 80 tokens, "
+        "`action_verbs` and `no_citations` in one. Score: 1 passes, 0 fails.",
+        build=_build("science:Science"),
+        options=_options("ScienceOptions"),
+    ),
+    CheckSpec(
+        "answer_equals",
+        "Fails where the answer in the text is not the one in another column. Score: 1 "
+        "passes, 0 fails.",
+        build=_build("answers:AnswerEquals"),
+        options=_options("AnswerOptions"),
+    ),
+    CheckSpec(
+        "command",
+        "Fails where a command, run on the text in a process of its own with little in reach, "
+        "ends with an error. Score: 1 passes, 0 fails.",
+        build=_build("commands:Command"),
+        options=_options("CommandOptions"),
+        waits=True,
+    ),
+    CheckSpec(
+        "decontamination",
+        "Fails where the row holds an evaluation item, also with other numbers or white "
+        "space. Score: 1 less the largest share of an item that it holds.",
+        build=_build("decontamination:Decontamination"),
+        options=_options("DecontaminationOptions"),
     ),
     CheckSpec(
         "exact_duplicates",
@@ -89,6 +169,30 @@ CHECKS = (
         "Score: 1 passes, 0 fails.",
         build=_build("duplicates:ExactDuplicates"),
         options=_options("DuplicateOptions"),
+        over="set",
+    ),
+    CheckSpec(
+        "near_duplicates",
+        "Fails where an earlier row is nearly the same (MinHash); the first is kept. Score: 1 "
+        "passes, 0 fails.",
+        build=_build("near_duplicates:NearDuplicates"),
+        options=_options("NearDuplicateOptions"),
+        over="set",
+    ),
+    CheckSpec(
+        "majority",
+        "Fails a sample whose answer most samples of its source row do not give. Score: the "
+        "share of the samples with its answer.",
+        build=_build("answers:Majority"),
+        options=_options("MajorityOptions"),
+        over="set",
+    ),
+    CheckSpec(
+        "diversity",
+        "Fails where too little of the text is new to the set; never, unless told. Score: the "
+        "share of its word sequences that no earlier row had.",
+        build=_build("diversity:Diversity"),
+        options=_options("DiversityOptions"),
         over="set",
     ),
 )
@@ -154,8 +258,9 @@ METRICS = (
         "Share of rows whose text an earlier row has.",
         build=_build("metrics:DuplicateRate"),
         options=_options("DuplicateRateOptions"),
-        population="rows that the duplicates check scored; where no such check ran, rows with an "
-        "answer, compared within their shard only; failed rows left out, one sample per source row",
+        population="rows that a duplicates check scored, over the whole unit; where no such check "
+        "ran, rows with an answer, compared within their shard only; failed rows left out, one "
+        "sample per source row",
     ),
     MetricSpec(
         "refusal_rate",
@@ -192,6 +297,14 @@ METRICS = (
         build=_build("metrics:MeanScore"),
         options=_options("ScoreOptions"),
         population="rows with that score, failed rows left out, one sample per source row",
+        aggregate="mean",
+    ),
+    MetricSpec(
+        "distinct_n",
+        "Mean over the answers of the share of distinct word sequences.",
+        build=_build("diversity:DistinctN"),
+        options=_options("DistinctOptions"),
+        population=ANSWERED,
         aggregate="mean",
     ),
 )

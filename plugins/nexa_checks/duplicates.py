@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +15,19 @@ import pyarrow.compute as pc
 from nexa_checks.columns import Column, as_array, read_text, require_option
 from nexa_checks.verdicts import pass_or_fail
 from nexa_checks.words import view_text
-from nexa_core import ScoreColumns
+from nexa_core import ScoreColumns, UsageError
 
 if TYPE_CHECKING:
     from nexa_checks.options import DuplicateOptions
 
-Digests = npt.NDArray[np.bytes_]
+Digests = npt.NDArray[Any]
+OpenRows: TypeAlias = Callable[[str], Iterable[pa.Table]]
 _WIDTH = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The digests of all rows so far: 16 bytes each, in sorted runs of falling size."""
+    """The digests of all rows so far, in sorted runs of falling size."""
 
     runs: tuple[Digests, ...] = ()
 
@@ -53,9 +54,16 @@ class ExactDuplicates:
         self.asker = asker
         self.columns = options.columns or (require_option(options.field, "field", asker),)
         self.ignore_case, self.ignore_space = options.ignore_case, options.ignore_space
+        self.earlier = open_earlier(options.against, options.open_rows, asker)
+        self._begin: Seen | None = None
 
     def start(self) -> Seen:
-        return Seen()
+        if self._begin is None:
+            state = Seen()
+            for table in (table for rows in self.earlier for table in rows):
+                state, _ = self.fold(state, table)
+            self._begin = state
+        return self._begin
 
     def fold(self, state: Seen, table: pa.Table) -> tuple[Seen, ScoreColumns]:
         columns = [self._normalise(read_text(table, name, self.asker)) for name in self.columns]
@@ -81,6 +89,19 @@ class ExactDuplicates:
             spaced = pc.replace_substring_regex(text, r"[\s\pZ\x{85}\x1c-\x1f]+", " ")
             text = pc.utf8_trim_whitespace(spaced)
         return text
+
+
+def open_earlier(
+    names: Sequence[str] | None, open_rows: OpenRows | None, asker: str
+) -> list[Iterable[pa.Table]]:
+    """The rows of earlier runs and files by name, opened before anything is paid for.
+
+    Raises:
+        UsageError: There is no pipeline around that could find them.
+    """
+    if names and open_rows is None:
+        raise UsageError(f"The {asker} cannot open '{names[0]}' outside of a pipeline.", "")
+    return [open_rows(name) for name in names or () if open_rows is not None]
 
 
 def _digest_rows(columns: Sequence[Column]) -> Digests:

@@ -30,8 +30,9 @@ _BEYOND = {"min": (pc.less, "of at least"), "max": (pc.greater, "of at most")}
 class Length:
     """Fails a text outside its bounds; tokens are the model's count, words where there is none."""
 
-    def __init__(self, options: LengthOptions) -> None:
-        self.field = require_option(options.field, "field", "check 'length'")
+    def __init__(self, options: LengthOptions, asker: str = "check 'length'") -> None:
+        self.asker = asker
+        self.field = require_option(options.field, "field", asker)
         self.tokens_field = options.tokens_field
         self.bounds = options.bounds
 
@@ -47,12 +48,12 @@ class Length:
     def _measure(self, table: pa.Table) -> dict[str, tuple[Array, str]]:
         """Each bounded unit's size per row, and the word for it."""
         units = {unit for unit, _, _ in self.bounds}
-        text = read_text(table, self.field, "check 'length'")
+        text = read_text(table, self.field, self.asker)
         sizes = {}
         if "chars" in units:
             sizes["chars"] = (as_array(pc.utf8_length(text)), "characters")
         if "tokens" in units:
-            size, word = measure_tokens(table, text, self.tokens_field, "check 'length'")
+            size, word = measure_tokens(table, text, self.tokens_field, self.asker)
             sizes["tokens"] = (as_array(size), word)
         return sizes
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from nexa_checks import options as opt
 
 
+DUPLICATE_SCORES = ("exact_duplicates", "near_duplicates")
+"""The checks whose verdicts `duplicate_rate` counts; a row that one of them failed never met the next."""
+
+
 class RunawayRate:
     """True where the answer runs on into another record."""
 
@@ -133,18 +137,20 @@ class DuplicateRate:
         from nexa_checks.options import DuplicateOptions
 
         self.score = options.score
-        self.default = options.score == type(options).model_fields["score"].default
         field = require_option(options.field, "field", "metric 'duplicate_rate'")
         self.check = ExactDuplicates(
             DuplicateOptions.model_validate({"field": field}), "metric 'duplicate_rate'"
         )
 
     def outcomes(self, table: pa.Table) -> Array:
-        scores = read_score(table, self.score)
-        if scores is not None:
-            return _within(_gated(table), pc.less(scores, 1.0))
-        if not self.default:
-            raise _unknown_score("duplicate_rate", self.score, table)
+        found = [read_score(table, name) for name in (*DUPLICATE_SCORES, self.score) if name]
+        scores = [each for each in found if each is not None]
+        if self.score is not None:
+            if found[-1] is None:
+                raise _unknown_score("duplicate_rate", self.score, table)
+            scores = [found[-1]]
+        if scores:
+            return _within(_gated(table), pc.less(pc.min_element_wise(*scores), 1.0))
         population = _gated(table)
         met = table if population is None else table.filter(population)
         _, verdict = self.check.fold(self.check.start(), met)

@@ -5,13 +5,18 @@ Columns and delimiters that stay None are filled in from the pipeline before any
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Delimiter = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
+OpenRows = Callable[[str], Any]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+AGAINST = "ids of earlier runs, or files, whose rows come before the first"
 
 
 class Options(BaseModel):
@@ -103,6 +108,7 @@ class RepetitionOptions(FieldOptions):
 
     words: int = Field(4, ge=1, le=16, description="length of the word sequences that are compared")
     max_share: Share = Field(0.5, description="largest share of sequences that occurred before")
+    max_line_share: Share = Field(0.5, description="largest share of lines that occurred before")
 
 
 class DuplicateOptions(FieldOptions):
@@ -117,6 +123,167 @@ class DuplicateOptions(FieldOptions):
     ignore_space: bool = Field(
         False, description="any run of white space is one space, none at the ends"
     )
+    against: tuple[str, ...] = Field((), description=AGAINST)
+    open_rows: OpenRows | None = Field(None, exclude=True)
+
+
+class NearDuplicateOptions(FieldOptions):
+    """How alike two rows must be."""
+
+    threshold: float = Field(
+        0.8,
+        gt=0,
+        lt=1,
+        description="Jaccard similarity at which nine in ten near duplicates are found",
+    )
+    words: int = Field(5, ge=1, le=16, description="length of the word sequences that are compared")
+    against: tuple[str, ...] = Field((), description=AGAINST)
+    open_rows: OpenRows | None = Field(None, exclude=True)
+
+
+class DecontaminationOptions(FieldOptions):
+    """Which items no row may hold."""
+
+    columns: tuple[str, ...] | None = Field(
+        None, min_length=1, description="columns that are searched; question and answer unless set"
+    )
+    items: tuple[str, ...] = Field(
+        (),
+        description="evaluation sets beside the pipeline's own `evaluate.items`: files, ids of runs, "
+        "or sets that plugins ship",
+    )
+    letters: int = Field(20, ge=8, le=64, description="length of the letter sequences, in bytes")
+    share: float = Field(
+        0.4, gt=0, le=1, description="least share of an item's sequences that makes a match"
+    )
+    evaluation_items: tuple[str, ...] | None = Field(None, exclude=True)
+    prompt_field: str | None = Field(None, exclude=True)
+    open_rows: OpenRows | None = Field(None, exclude=True)
+
+
+class FormattingOptions(FieldOptions):
+    """What is looked at."""
+
+    fences: bool = Field(True, description="code fences must be closed")
+    brackets: bool = Field(True, description="no more brackets may open than close")
+    ending: bool = Field(True, description="the last line may not break off within a sentence")
+
+
+class JsonOptions(FieldOptions):
+    """What the JSON must be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    schema_: dict[str, Any] | str | None = Field(
+        None,
+        alias="schema",
+        description="a JSON Schema, or a file with one; without `$schema` it is of draft 2020-12",
+    )
+    fenced: bool = Field(True, description="a text that is one Markdown code block is read inside")
+    folder: str | None = Field(None, exclude=True)
+
+
+class LanguageOptions(FieldOptions):
+    """Which languages pass."""
+
+    languages: tuple[str, ...] = Field(
+        min_length=1, description="codes (ISO 639-1) of the languages that pass, such as `en`"
+    )
+    min_confidence: Share = Field(
+        0.5, description="a text fails where another language is this probable"
+    )
+    min_chars: Count = Field(20, description="shorter texts are left out")
+
+
+class PersonalOptions(FieldOptions):
+    """What counts as personal."""
+
+    kinds: tuple[Literal["email", "phone", "card", "iban", "ip"], ...] = Field(
+        ("email", "phone", "card", "iban", "ip"), min_length=1, description="what is looked for"
+    )
+    regions: tuple[Annotated[str, Field(pattern="^[A-Z]{2}$")], ...] = Field(
+        (),
+        description="countries (`US`, `DE`) whose phone numbers are found without a country code too",
+    )
+
+
+class ActionVerbOptions(FieldOptions):
+    """Which verbs, and how many."""
+
+    verbs: tuple[Annotated[str, Field(pattern="^[a-z]{2,}$")], ...] | None = Field(
+        None, min_length=1, description="verbs in place of the shipped English ones"
+    )
+    least: int = Field(1, ge=1, description="fewest different verbs")
+
+
+class ScienceOptions(TokenOptions):
+    """The bounds of the preset."""
+
+    min_chars: Count = Field(120, description="fewest characters")
+    min_tokens: Count = Field(80, description="fewest tokens")
+    least: int = Field(1, ge=1, description="fewest different action verbs")
+
+
+class ReadingOptions(FieldOptions):
+    """How the answer is taken from a text."""
+
+    take: Literal["boxed", "last_number", "regex", "text"] = Field(
+        "last_number",
+        description="the answer is the last `\\boxed{…}`, the last number, the first group of "
+        "`pattern`, or the whole text",
+    )
+    pattern: str | None = Field(None, description="regular expression (RE2) for `take: regex`")
+
+
+class AnswerOptions(ReadingOptions):
+    """Where the right answer is."""
+
+    column: str = Field(description="column with the right answer")
+    expected: Literal["boxed", "last_number", "regex", "text"] | None = Field(
+        None, description="how it is taken from that column; as `take` says unless set"
+    )
+
+
+class MajorityOptions(ReadingOptions):
+    """When most is enough."""
+
+    least: Share = Field(0.0, description="least share of samples that the answer must have")
+
+
+class CommandOptions(FieldOptions):
+    """What is run, on what, and how much it may take."""
+
+    command: tuple[str, ...] = Field(
+        min_length=1,
+        description="program and arguments; the text is its input, and stands in `answer.txt`",
+    )
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][\w.-]*$")], str] | None = Field(
+        None, description="files in its folder, by name, each with the column that it holds"
+    )
+    run_untrusted: bool = Field(
+        False, description="must be true: the check runs what a model wrote on this machine"
+    )
+    network: bool = Field(False, description="leave the network within reach")
+    timeout: float = Field(10.0, gt=0, le=600, description="seconds, of the clock and of CPU")
+    memory_mb: int = Field(512, ge=16, description="memory of a process in MB")
+    file_mb: int = Field(16, ge=1, description="size of a file, and of what is printed, in MB")
+    processes: int = Field(64, ge=1, description="processes of this user (not kept for root)")
+    workers: int | None = Field(
+        None, ge=1, description="how many run at once; one per core unless set"
+    )
+
+
+class DiversityOptions(FieldOptions):
+    """When a row says too little that is new."""
+
+    words: int = Field(2, ge=1, le=16, description="length of the word sequences")
+    min_new: Share = Field(0.0, description="least share of sequences that no earlier row had")
+
+
+class DistinctOptions(FieldOptions):
+    """Which sequences are counted."""
+
+    words: int = Field(2, ge=1, le=16, description="length of the word sequences")
 
 
 class EmptyRateOptions(FieldOptions, FinishOptions):
@@ -126,9 +293,10 @@ class EmptyRateOptions(FieldOptions, FinishOptions):
 class DuplicateRateOptions(FieldOptions):
     """Whose verdict is counted."""
 
-    score: str = Field(
-        "exact_duplicates",
-        description="id of the duplicates check whose scores are read",
+    score: str | None = Field(
+        None,
+        description="id of the duplicates check whose scores are read; `exact_duplicates` and "
+        "`near_duplicates` unless set",
     )
 
 

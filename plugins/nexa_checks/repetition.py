@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Repetition:
-    """Fails a text in which too large a share of the word sequences occurred before.
+    """Fails a text in which too large a share of the word sequences, or of the lines, occurred before.
 
     The score is distinct-n (Li et al. 2016, arXiv:1510.03055) of the one text: distinct sequences
     of `words` words over all of them; 1 where the text is too short to hold two.
@@ -30,32 +31,48 @@ class Repetition:
     def __init__(self, options: RepetitionOptions) -> None:
         self.field = require_option(options.field, "field", "check 'repetition'")
         self.words, self.max_share = options.words, options.max_share
+        self.max_line_share = options.max_line_share
 
     def score(self, table: pa.Table) -> ScoreColumns:
         text = as_array(read_text(table, self.field, "check 'repetition'"))
-        parts = [self._score_batch(text.slice(at, _BATCH)) for at in range(0, len(text), _BATCH)]
-        values = pa.concat_arrays(parts) if parts else pa.array([], pa.float64())
+        values = share_distinct(text, self.words)
         repeated = pc.subtract(1.0, values)
         failed = pc.greater(repeated, self.max_share)
-        return ScoreColumns(
-            values,
-            failed,
-            explain(failed, lambda: self._say(repeated.filter(failed))),
-        )
+        lines = pc.subtract(1.0, share_distinct_lines(text))
+        looping = pc.greater(lines, self.max_line_share)
+        reasons = explain(looping, lambda: _say(lines.filter(looping), "lines"))
+        said = f"{self.words}-word sequences"
+        reasons = explain(failed, lambda: _say(repeated.filter(failed), said), reasons)
+        return ScoreColumns(values, pc.or_(failed, looping), reasons)
 
-    def _score_batch(self, text: Array) -> Array:
-        words = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(pc.fill_null(text, "")))
-        codes = pc.list_flatten(words).dictionary_encode().indices.to_numpy().astype(np.uint64)
-        counts = pc.list_value_length(words).to_numpy().astype(np.int64)
-        distinct, total = _count_sequences(codes, counts, self.words)
-        share = np.where(total > 0, distinct / np.maximum(total, 1), 1.0)
-        return pa.array(share, mask=text.is_null().to_numpy(zero_copy_only=False))
 
-    def _say(self, repeated: Array) -> Array:
-        percent = pc.round(pc.multiply(repeated, 100)).cast(pa.int64()).cast(pa.string())
-        return pc.binary_join_element_wise(
-            percent, f" % of its {self.words}-word sequences repeat", ""
-        )
+def share_distinct(text: Array, size: int) -> Array:
+    """Distinct sequences of `size` words over all, per text; 1 where there is none, null with it."""
+    return _in_batches(text, pc.utf8_split_whitespace, size)
+
+
+def share_distinct_lines(text: Array) -> Array:
+    """Distinct lines over all lines with something on them, per text."""
+    return _in_batches(text, lambda batch: pc.split_pattern_regex(batch, r"\s*\n\s*"), 1)
+
+
+def _in_batches(text: Array, split: Callable[[Array], Array], size: int) -> Array:
+    parts = [_share(text.slice(at, _BATCH), split, size) for at in range(0, len(text), _BATCH)]
+    return pa.concat_arrays(parts) if parts else pa.array([], pa.float64())
+
+
+def _share(text: Array, split: Callable[[Array], Array], size: int) -> Array:
+    parts = split(pc.utf8_trim_whitespace(pc.fill_null(text, "")))
+    codes = pc.list_flatten(parts).dictionary_encode().indices.to_numpy().astype(np.uint64)
+    counts = pc.list_value_length(parts).to_numpy().astype(np.int64)
+    distinct, total = _count_sequences(codes, counts, size)
+    share = np.where(total > 0, distinct / np.maximum(total, 1), 1.0)
+    return pa.array(share, mask=text.is_null().to_numpy(zero_copy_only=False))
+
+
+def _say(repeated: Array, what: str) -> Array:
+    percent = pc.round(pc.multiply(repeated, 100)).cast(pa.int64()).cast(pa.string())
+    return pc.binary_join_element_wise(percent, f" % of its {what} repeat", "")
 
 
 def _count_sequences(

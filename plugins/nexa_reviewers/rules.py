@@ -168,6 +168,12 @@ RULES: dict[str, dict[str, MoveRule]] = {
             of_answer=False,
         )
     },
+    "distinct_n": {
+        "": MoveRule(
+            (Move("temperature", "up"), Move("repetition_penalty", "up", _LAST)),
+            "cold sampling says the same again",
+        )
+    },
     "nonfinite_loss_rate": {"": MoveRule((), "a training is changed by hand, not by a campaign")},
     "loss_spike_rate": {"": MoveRule((), "a training is changed by hand, not by a campaign")},
 }

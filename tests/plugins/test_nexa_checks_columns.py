@@ -25,7 +25,15 @@ FACTS = {
     "finish_field": "response_finish_reason",
     "delimiters": ["\nQ:", "##"],
 }
-OWN = {"length": {"min_chars": 2, "max_tokens": 3}, "mean_score": {"score": "clear"}}
+OWN: dict[str, dict[str, Any]] = {
+    "length": {"min_chars": 2, "max_tokens": 3},
+    "mean_score": {"score": "clear"},
+    "language": {"languages": ["en"], "min_chars": 1},
+    "answer_equals": {"column": "response", "take": "text"},
+    "command": {"command": ["true"], "run_untrusted": True, "workers": 1, "network": True},
+    "decontamination": {"evaluation_items": ["a b", "How many cats does a cat have, then?"]},
+    "pii": {"kinds": ["email"]},
+}
 ROW_CHECKS = [name for name, spec in CHECKS.items() if spec.over == "row"]
 
 SOME_TEXT = st.text("aé \n#Q:\u00a0.", max_size=12) | st.sampled_from(
@@ -168,6 +176,8 @@ def test_checks_take_text_in_every_arrow_type(name: str, kind: str) -> None:
 
 
 def _judge(check: Any, table: pa.Table) -> Any:
+    if "response" in table.column_names:
+        table = table.append_column("source_id", pa.array(["s"] * len(table), pa.string()))
     return check.fold(check.start(), table)[1] if hasattr(check, "fold") else check.score(table)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,7 @@ class NamedCheck:
     id: str
     check: Check
     on_fail: str = "reject"
+    waits: bool = False
 
 
 @dataclass
@@ -40,11 +42,17 @@ class CheckRows:
         table = batch.table if everyone else batch.table.filter(alive)
         for named in self.checks:
             with boundary(CheckError, f"The check '{named.id}'"):
-                found = one_piece(named.check.score(table))
+                found = one_piece(await _score(named, table))
             if not everyone:
                 found = _spread(found, alive)
             batch = batch.apply_check(named.id, found, named.on_fail)
         return batch
+
+
+async def _score(named: NamedCheck, table: pa.Table) -> ScoreColumns:
+    if named.waits:
+        return await asyncio.to_thread(named.check.score, table)
+    return named.check.score(table)
 
 
 def one_piece(found: ScoreColumns) -> ScoreColumns:

@@ -193,10 +193,13 @@ def test_tables_and_drawings_say_what_they_are(whole: Any) -> None:
     assert len(drawn) == names.count("title") - 1 and all(a["role"] == "img" for a in drawn)
 
 
+AUDITED = ("Copper {} is Cu.", "Iron is Fe.\nInput: more")
+
+
 def test_a_real_audit_renders(workspace_path: Path) -> None:
     """A run that the engine made: the shipped audit."""
     workspace = find_workspace(workspace_path)
-    answers = ["Copper is Cu.", "Iron is Fe.\nInput: more"] * 30
+    answers = [text.format(n) for n in range(30) for text in AUDITED]
     rows = [json.dumps({"id": n, "instruction": "?", "response": a}) for n, a in enumerate(answers)]
     (workspace_path / "answers.jsonl").write_text("\n".join(rows))
     sets = ["source.path=answers.jsonl"]
