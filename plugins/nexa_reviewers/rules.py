@@ -174,6 +174,9 @@ RULES: dict[str, dict[str, MoveRule]] = {
             "cold sampling says the same again",
         )
     },
+    "served_by_mix": {
+        "": MoveRule((), "who answers is decided by an endpoint's routing, not by sampling")
+    },
     "nonfinite_loss_rate": {"": MoveRule((), "a training is changed by hand, not by a campaign")},
     "loss_spike_rate": {"": MoveRule((), "a training is changed by hand, not by a campaign")},
 }

@@ -33,6 +33,7 @@ OWN: dict[str, dict[str, Any]] = {
     "command": {"command": ["true"], "run_untrusted": True, "workers": 1, "network": True},
     "decontamination": {"evaluation_items": ["a b", "How many cats does a cat have, then?"]},
     "pii": {"kinds": ["email"]},
+    "served_by_mix": {"expect": "alpha", "answer_step": "answer"},
 }
 ROW_CHECKS = [name for name, spec in CHECKS.items() if spec.over == "row"]
 
