@@ -17,7 +17,8 @@ from nexa_checks.words import count_words
 from nexa_core import CheckError, UsageError
 
 CHECKS = {spec.name: spec for spec in register_checks()}
-METRICS = {spec.name: spec for spec in register_metrics()}
+METRICS = {spec.name: spec for spec in register_metrics() if spec.name != "served_by_mix"}
+"""All but the one that reads provenance instead of columns: it has a test file of its own."""
 FACTS = {
     "field": "response",
     "raw_field": "response_raw_text",
@@ -33,7 +34,6 @@ OWN: dict[str, dict[str, Any]] = {
     "command": {"command": ["true"], "run_untrusted": True, "workers": 1, "network": True},
     "decontamination": {"evaluation_items": ["a b", "How many cats does a cat have, then?"]},
     "pii": {"kinds": ["email"]},
-    "served_by_mix": {"expect": "alpha", "answer_step": "answer"},
 }
 ROW_CHECKS = [name for name, spec in CHECKS.items() if spec.over == "row"]
 
