@@ -23,9 +23,9 @@ demo *args:
 test *args:
     uv run pytest {{args}}
 
-# kills, faults and full disks, many times over
-torture:
-    uv run pytest -m slow
+# kills, faults and full disks, many times over; `--size nightly` for as many as are asked
+torture *args:
+    uv run python benchmarks/torture.py {{args}}
 
 # speeds, each against a named peer or limit in the same run
 bench name="checks":

@@ -37,7 +37,58 @@ def points(folder: Path, nightly: bool) -> Finding:
     return kill_at_points(folder, 10 if nightly else 2)
 
 
-ITEMS: dict[str, Item] = {"kills": kills, "points": points}
+def cuts(folder: Path, _nightly: bool) -> Finding:
+    from torture.journals import cut_everywhere
+
+    return cut_everywhere(folder, 65_536)
+
+
+def flips(folder: Path, _nightly: bool) -> Finding:
+    from torture.journals import flip_every_bit
+
+    return flip_every_bit(folder, 4_096)
+
+
+def disks(folder: Path, nightly: bool) -> Finding:
+    from torture.disks import fill_disk
+
+    return fill_disk(folder, 20 if nightly else 5)
+
+
+def syncs(folder: Path, nightly: bool) -> Finding:
+    from torture.disks import fail_syncs
+
+    return fail_syncs(folder, 20 if nightly else 5)
+
+
+def budgets(folder: Path, nightly: bool) -> Finding:
+    from torture.money import try_budgets
+
+    return try_budgets(folder, 1_000 if nightly else 300)
+
+
+def limits(folder: Path, nightly: bool) -> Finding:
+    from torture.limits import follow_capacity
+
+    return follow_capacity(folder, 60 if nightly else 25)
+
+
+def clocks(folder: Path, nightly: bool) -> Finding:
+    from torture.clocks import jump_while_collecting
+
+    return jump_while_collecting(folder, 3 if nightly else 1)
+
+
+def owners(folder: Path, nightly: bool) -> Finding:
+    from torture.owners import refuse_seconds
+
+    return refuse_seconds(folder, 10 if nightly else 4)
+
+
+ITEMS: dict[str, Item] = {
+    one.__name__: one
+    for one in (kills, points, cuts, flips, disks, syncs, budgets, limits, clocks, owners)
+}
 
 
 def main() -> None:
@@ -55,15 +106,18 @@ def main() -> None:
         seconds = time.monotonic() - started
         found = replace(found, size=chosen.size, seconds=seconds, at=finding.now())
         finding.keep(found)
+        finding.write_page(ORDER)
         held &= found.held
         print(
             f"{'held' if found.held else 'NOT HELD'}  {found.item}  ({seconds:.0f} s): {found.measured}"
         )
-    finding.write_page(ORDER)
     sys.exit(0 if held else 1)
 
 
-ORDER = ("random kills", "kills at named points")
+ORDER = (
+    *("random kills", "kills at named points", "journal cut at every byte", "every bit flipped"),
+    *("full disk", "failing fsync", "hard budget", "capacity steps", "clock jumps", "two owners"),
+)
 
 if __name__ == "__main__":
     main()

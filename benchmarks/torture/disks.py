@@ -36,17 +36,30 @@ class Disk:
         finally:
             _call("umount", "-l", folder)
 
-    def resize(self, megabytes: int) -> None:
-        _call("mount", "-o", f"remount,size={megabytes}m", self.folder)
+    def widen(self) -> None:
+        self._resize(WIDE_MB << 10)
 
-    def fill(self, left: float) -> None:
-        """Leave so many megabytes of the 64."""
-        used = shutil.disk_usage(self.folder).used
-        (self.folder / "filler").write_bytes(bytes(max(0, int((ROOM_MB - left) * 2**20 - used))))
+    def shrink(self, left: float) -> None:
+        """Become a disk of 64 MB on which so many megabytes are left, whatever is being written."""
+        room = ROOM_MB << 10
+        filler = self.folder / "filler"
+        filler.write_bytes(bytes(max(0, room - self._used() - int((left + 2) * 1024)) << 10))
+        for _ in range(50):
+            try:
+                self._resize(self._used() + int(left * 1024))
+            except subprocess.CalledProcessError:
+                continue  # it grew in between
+            return
+
+    def _used(self) -> int:
+        return shutil.disk_usage(self.folder).used >> 10
+
+    def _resize(self, kilobytes: int) -> None:
+        _call("mount", "-o", f"remount,size={kilobytes}k", self.folder)
 
 
 def _call(*command: object) -> None:
-    subprocess.run([str(part) for part in command], check=True)
+    subprocess.run([str(part) for part in command], check=True, capture_output=True)
 
 
 def fill_disk(folder: Path, times: int) -> Finding:
@@ -62,15 +75,14 @@ def fill_disk(folder: Path, times: int) -> Finding:
             process = job.start()
             while server.stats.requests < 1 + chance.randrange(SHAPE.rows // 2):
                 time.sleep(0.01)
-            disk.fill(left)
-            disk.resize(ROOM_MB)
+            disk.shrink(left)
             process.join(300)
             codes.append(process.exitcode)
             said = job.output
             if codes[-1] != STORE_ERROR or "DiskFullError" not in said:
                 problems.append(f"{left:.1f} MB left: exit {codes[-1]}: {said[-200:]}")
             autopsy.examine(job.run_path)
-            disk.resize(WIDE_MB)
+            disk.widen()
             code = job.finish()
             autopsy.examine(job.run_path)
             found = weigh(job.run_path, server.log, SHAPE.rows)
