@@ -23,22 +23,25 @@ class Autopsy:
     answered: set[str] = field(default_factory=set)
     lost: int = 0
     """Journaled replies that a later look at the run did not find."""
+    _open_before: set[str] = field(default_factory=set)
 
     def examine(self, path: Path) -> None:
         """Look at a run whose process is dead."""
         run = Run(path)
         journaled: set[str] = set()
-        open_calls = 0
+        intents: set[str] = set()
         committed = {f"{e.shard:05d}" for e in read_manifest(run.scale.path)}
         for unit in list_units(run.scale.shards) if run.scale.shards.is_dir() else ():
             if unit not in committed:
                 contents = read_journal(run.scale.shards, unit)
                 journaled |= set(contents.replies)
-                open_calls += len(contents.intents)
+                intents |= {frame["seq"] for frame in contents.intents.values()}
         stored = stored_calls(run, committed)
         self.lost += len(self.answered - journaled - stored)
         self.answered |= journaled
-        self.in_flight.append(open_calls)
+        # What an earlier kill left open, and nobody asked again yet, was in flight then, not now.
+        self.in_flight.append(len(intents - self._open_before))
+        self._open_before |= intents
 
 
 def stored_calls(run: Run, units: Iterable[str]) -> set[str]:

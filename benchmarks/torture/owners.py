@@ -51,4 +51,4 @@ def refuse_seconds(folder: Path, attempts: int) -> Finding:
         "; ".join(problems) or "the first goes on to shards equal to an undisturbed run's"
     )
     asked = "two owners of one run: the second refuses within 1 s, the first is not disturbed"
-    return Finding("two owners", asked, measured, not problems)
+    return Finding("two owners", asked, measured, not problems, {"seconds": taken})
