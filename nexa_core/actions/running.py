@@ -37,6 +37,7 @@ from nexa_core.prices import is_local
 from nexa_core.protocols import Source
 from nexa_core.report import write_report
 from nexa_core.secrets import redact
+from nexa_core.store.events import read_events
 from nexa_core.store.files import replace_file
 from nexa_core.store.lock import RunLock
 from nexa_core.store.replies import Replies
@@ -211,8 +212,15 @@ def resume(
     begun += changed
     wanted = phases or run.record["phases"]
     with serve_rehearsal(plan):
-        check_plan(plan, workspace.artifacts_path)
+        begun += _new_warnings(run, check_plan(plan, workspace.artifacts_path))
         return _carry_out(run, plan, source, workspace, wanted, listeners, begun, conduct)
+
+
+def _new_warnings(run: Run, warnings: Sequence[str]) -> list[WarningRaised]:
+    """Those that the run has not told before."""
+    records = read_events(run.path).records
+    told = {record["message"] for record in records if record["event"] == "WarningRaised"}
+    return [WarningRaised(warning) for warning in warnings if warning not in told]
 
 
 def scale_run(run: str, *, workspace: Workspace, **settings: Any) -> Outcome:

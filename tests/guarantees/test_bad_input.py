@@ -11,6 +11,7 @@ import pytest
 from nexa_core.engine import admission, dispatch
 from nexa_core.testing.chaos import Faults, Settings, serve_in_thread
 
+PRICE = {"input": 0.15, "output": 0.6}
 DEAD = "http://127.0.0.1:9/v1"
 
 
@@ -168,6 +169,22 @@ def test_a_dead_endpoint_is_no_fault_where_a_fallback_serves(shop: Any, serve: A
         done = shop.nexa("validate", str(shop.file))
         assert done.code == code, done.err
         assert "does not answer" in done.err + done.out
+
+
+def test_a_run_is_resumed_though_its_first_endpoint_is_dead(shop: Any, serve: Any) -> None:
+    """The fallback answers the rest, and that the first does not serve is said, once."""
+    second = serve()
+    backup = {"model": "vllm/chaos", "base_url": second.url, "sampling": {"max_tokens": 60}}
+    with serve_in_thread(Settings(text_chars=120)) as first:
+        shop.write(first.url, role={"fallbacks": ["backup"]})
+        models = {**shop.pipeline["models"], "backup": backup | {"price": PRICE}}
+        shop.write(first.url, models=models, budget={"usd": 0.0005})
+        assert shop.collect().code == 6
+    for _ in range(2):
+        done = shop.collect("r", "--set", "budget.usd=1")
+        assert (done.code, done.said["rows"]["accepted"]) == (0, 40), done.out
+    assert shop.asked(first).total() + shop.asked(second).total() == 40
+    assert shop.run().events_path.read_text().count("does not serve now") == 1
 
 
 @pytest.mark.parametrize(
