@@ -15,9 +15,8 @@ _NAME = re.compile(
     r"(^|[-_])(auth|key|token|secret|password|cookie|credential)s?($|[-_])", re.IGNORECASE
 )
 _JOINED = re.compile(r"authori[sz]ation|api_?key|access_?token", re.IGNORECASE)
-_TEXT = re.compile(
-    r"^\s*(bearer|basic)\s+\S|\b(sk|gsk|hf|xai|ghp|AIza)[-_]?[A-Za-z0-9_-]{16,}", re.IGNORECASE
-)
+_BEARER = re.compile(r"^\s*(bearer|basic)\s+\S", re.IGNORECASE)
+_TEXT = re.compile(r"\b((sk|gsk|xai)-|(hf|gh[pousr])_|AIza)(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{20,}")
 
 
 def find_keys(
@@ -61,4 +60,4 @@ def holds_key(url: str) -> bool:
 
 def looks_like_key(text: str) -> bool:
     """Whether a text is written as keys are: `Bearer …`, `sk-…`."""
-    return _TEXT.search(text) is not None
+    return bool(_BEARER.search(text) or _TEXT.search(text))

@@ -165,6 +165,7 @@ def test_the_search_would_find_a_key(tmp_path: Path) -> None:
         ({"headers": {"Authorization": f"Bearer {KEY}"}}, "header 'Authorization'"),
         ({"headers": {"X-Team": "Bearer abcdefgh12345678"}}, "header 'X-Team'"),
         ({"headers": {"X-Service-Token": "abc"}}, "header 'X-Service-Token'"),
+        ({"headers": {"X-Team": "sk-proj-4fGh7Kl2Mn5Pq8Rs1Tv"}}, "header 'X-Team'"),
         ({"base_url": f"http://127.0.0.1:9/v1?api_key={KEY}"}, "a base_url must not hold"),
         (
             {"base_url": f"http://me:{quote(KEY, safe='')}@127.0.0.1:9/v1"},
@@ -190,7 +191,8 @@ def test_a_key_in_the_pipeline_is_refused(
 def test_names_of_usual_headers_are_no_keys(shop: Any, refuse: Callable[..., str]) -> None:
     """Versions, sites and betas may stand in headers."""
     headers = {"HTTP-Referer": "https://x.org", "X-Title": "keyboard", "OpenAI-Beta": "a=v2"}
-    shop.write("http://127.0.0.1:9/v1", role={"headers": headers})
+    headers["X-Site"] = "skyscraper-gateway-production-7"
+    shop.write("http://127.0.0.1:9/sk-ladders/v1?api-version=2", role={"headers": headers})
     assert "does not answer" in refuse()
 
 
