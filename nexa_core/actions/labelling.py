@@ -16,7 +16,14 @@ from nexa_core.errors import UsageError
 from nexa_core.records import State
 from nexa_core.stats import Confusion, cohens_kappa, correct_rate, propose_threshold
 from nexa_core.store.files import encode_line, replace_file
-from nexa_core.store.labels import LABELS, Label, add_label, read_labels
+from nexa_core.store.labels import (
+    CALIBRATION,
+    LABELS,
+    Label,
+    add_label,
+    identify_judge,
+    read_labels,
+)
 from nexa_core.store.layout import Run
 from nexa_core.store.manifest import read_manifest
 from nexa_core.store.runs import open_run
@@ -26,7 +33,6 @@ __all__ = ["Labelling", "calibrate", "open_labelling", "warn_of_judges"]
 
 KAPPA = 0.6
 """A judge whose agreement is not certainly over this warns in every later run."""
-CALIBRATION = "judges.json"
 FEWEST = 20
 
 
@@ -115,7 +121,7 @@ def warn_of_judges(record: Mapping[str, Any], workspace: Workspace) -> list[str]
     warnings = []
     for step in record["pipeline"]["steps"]:
         judge = step.get("judge")
-        found = judge and kept.get(_identify(record, judge))
+        found = judge and kept.get(identify_judge(record, judge))
         if found and found["kappa"]["lower"] < KAPPA:
             warnings.append(
                 f"The judge '{judge['id']}' agreed with people by kappa {found['kappa']['value']:.2f} "
@@ -149,7 +155,7 @@ def _measure(
     corrected = correct_rate(kept, len(every), table, alpha)
     return {
         **measured,
-        "identity": _identify(run.record, judge),
+        "identity": identify_judge(run.record, judge),
         "kappa": cohens_kappa(table, alpha).as_json(),
         "confusion": table.as_json(),
         "kept_by_judge": kept / len(every),
@@ -159,13 +165,6 @@ def _measure(
         "alpha": alpha,
         "is_trusted": cohens_kappa(table, alpha).lower >= KAPPA,
     }
-
-
-def _identify(record: Mapping[str, Any], judge: Mapping[str, Any]) -> str:
-    """A judge is its model and its rubric's text."""
-    model = record["pipeline"]["models"][judge["model"]]["model"]
-    stored = record["prompts"].get(judge["id"]) or {}
-    return f"{model} {judge['rubric']} {str(stored.get('hash', ''))[:16]}".strip()
 
 
 def _keep(workspace: Workspace, run: Run, result: Mapping[str, Any]) -> None:

@@ -17,16 +17,47 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("run", default="latest")
+@click.argument("runs", metavar="[RUN]...", nargs=-1)
 @click.option("--allow-short", is_flag=True, help="Also when fewer rows were accepted than wanted.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where several go.")
 @with_sets
 @pass_session
-def package(session: Session, run: str, allow_short: bool, sets: Sequence[str]) -> int:
+def package(
+    session: Session, runs: Sequence[str], allow_short: bool, out: Path | None, sets: Sequence[str]
+) -> int:
     """Package accepted rows as a dataset.
 
     Makes no further row. Settings under `package` may change with --set. Without RUN: the latest.
+    Several runs become one dataset: equal texts once, every source in the split it had.
     """
-    return carry_out(session, "package_only", run, sets=sets, allow_short=allow_short)
+    if len(runs) < 2 and out is None:
+        run = runs[0] if runs else "latest"
+        return carry_out(session, "package_only", run, sets=sets, allow_short=allow_short)
+    from nexa_core.actions.merging import package_runs
+
+    made = package_runs(
+        runs or ("latest",),
+        workspace=session.workspace,
+        workspace_plugins=session.workspace_plugins,
+        sets=sets,
+        out=out,
+        allow_short=allow_short,
+    )
+    output.answer(session.as_json, made, show_dataset)
+    return 0
+
+
+def show_dataset(made: Mapping[str, Any]) -> RenderableType:
+    """Where a merged dataset is, and what became of the rows."""
+    from nexa_core.cli import look
+    from nexa_core.cli.figures import show_count
+
+    rows = [(name.replace("_", " "), show_count(n)) for name, n in made["rows"].items() if n]
+    rows += [(f"of it from {one['path']}", show_count(one["rows"])) for one in made["mixed"]]
+    return look.stack(
+        look.line((str(made["dataset"]), "bold"), f"  from {', '.join(made['runs'])}"),
+        look.columns(rows, right=(1,)),
+    )
 
 
 @click.command(cls=Command)

@@ -14,7 +14,7 @@ from nexa_core.engine.context import Context, RunInterrupted
 from nexa_core.engine.evaluation import evaluate_run
 from nexa_core.engine.foresight import foresee
 from nexa_core.engine.gating import judge_scale
-from nexa_core.engine.packaging import package_run
+from nexa_core.engine.package_runs import package_run
 from nexa_core.engine.pilot import Iteration, run_pilot
 from nexa_core.engine.scaling import Scaled, run_scale
 from nexa_core.engine.training import train_run

@@ -7,6 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nexa_core.engine.card_parts import (
+    describe_judges,
+    describe_mix,
+    describe_prices,
+    describe_runs,
+    describe_sources,
+    write_table,
+)
+
 __all__ = ["write_card"]
 
 _SIZES = (
@@ -33,7 +42,12 @@ def write_card(
         _describe(manifest),
         "## Columns\n\n" + _columns(manifest),
         "## Yield\n\n" + _yield(manifest),
+        *(["## Runs\n\n" + describe_runs(manifest)] if manifest.get("parts") else []),
+        *(["## Other data\n\n" + describe_mix(manifest)] if manifest.get("mixed") else []),
         "## How it was made\n\n" + _making(manifest, pipeline),
+        *(["## Judges\n\n" + describe_judges(manifest)] if manifest.get("parts") else []),
+        *(["## Prices\n\n" + describe_prices(manifest)] if manifest.get("parts") else []),
+        *(["## Sources\n\n" + describe_sources(manifest)] if manifest.get("parts") else []),
         "## The gate\n\n" + _gate(manifest, checks),
         "## Limits\n\n" + _limits(manifest),
     ]
@@ -94,7 +108,7 @@ _MEANINGS = {
 
 def _columns(manifest: Mapping[str, Any]) -> str:
     rows = [(f"`{name}`", _MEANINGS.get(name, "")) for name in manifest["columns"]]
-    shown = _table(("column", "meaning"), rows)
+    shown = write_table(("column", "meaning"), rows)
     template = manifest["prompt_template"]
     if template is None:
         return shown
@@ -104,15 +118,27 @@ def _columns(manifest: Mapping[str, Any]) -> str:
 
 
 def _yield(manifest: Mapping[str, Any]) -> str:
-    total = sum(manifest["rows"].values())
-    found = [
-        (name.replace("_", " "), f"{n:,}", f"{n / total:.1%}") for name, n in _counts(manifest)
-    ]
-    table = _table(("rows", "number", "share"), found)
-    reasons = [(f"`{reason}`", f"{number:,}") for reason, number in manifest["reasons"].items()]
-    if not reasons:
-        return table
-    return f"{table}\n\nWhy rows were left out:\n\n" + _table(("reason", "rows"), reasons)
+    mixed = sum(one["rows"] for one in manifest.get("mixed", ()))
+    total = left = sum(manifest["rows"].values()) - mixed
+    found = [("made", f"{total:,}", "", "100.0%")]
+    for reason, number in manifest["reasons"].items():
+        left -= number
+        found.append((f"`{reason}`", f"−{number:,}", f"{left:,}", f"{left / total:.1%}"))
+    surplus = manifest["rows"]["surplus"]
+    if surplus:
+        left -= surplus
+        found.append(("surplus", f"−{surplus:,}", f"{left:,}", f"{left / total:.1%}"))
+    waterfall = write_table(("what took rows", "rows", "left", "share left"), found)
+    table = (
+        waterfall
+        + "\n\n"
+        + write_table(
+            ("rows", "number"), [(n.replace("_", " "), f"{k:,}") for n, k in _counts(manifest)]
+        )
+    )
+    moved = manifest.get("moved_sources", 0)
+    note = f"\n\n{moved:,} sources were in another split of a later run." if moved else ""
+    return table + note
 
 
 def _counts(manifest: Mapping[str, Any]) -> Iterable[tuple[str, int]]:
@@ -124,7 +150,9 @@ def _making(manifest: Mapping[str, Any], pipeline: Mapping[str, Any]) -> str:
         (f"`{role}`", f"`{settings.get('model')}`", _sampling(settings))
         for role, settings in (pipeline.get("models") or {}).items()
     ]
-    parts = [_table(("role", "model", "sampling"), models) if models else "No model was asked."]
+    parts = [
+        write_table(("role", "model", "sampling"), models) if models else "No model was asked."
+    ]
     if pipeline.get("accept"):
         accept = json.dumps(pipeline["accept"], ensure_ascii=False)
         parts.append(f"A row was accepted when it met `{accept}`.")
@@ -159,7 +187,9 @@ def _gate(manifest: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> s
         for check in checks
     ]
     if rows:
-        parts.append(_table(("metric", "rule", "counted", "value and bounds", "verdict"), rows))
+        parts.append(
+            write_table(("metric", "rule", "counted", "value and bounds", "verdict"), rows)
+        )
     return "\n\n".join(parts)
 
 
@@ -187,12 +217,3 @@ def _limits(manifest: Mapping[str, Any]) -> str:
         limits.append("No evaluation items were named, so none were looked for among the rows.")
     limits.append("Rows written from different sources may still resemble one another.")
     return "\n".join(f"- {limit}" for limit in limits)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(c) for c in line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -14,19 +14,21 @@ import pyarrow.parquet as pq
 
 from nexa_core.engine.candidates import Choosing, choose
 from nexa_core.engine.items import normalise_text
+from nexa_core.engine.mixing import MIXED, MixSource
+from nexa_core.engine.splitting import place_source
 from nexa_core.errors import UsageError, boundary
 from nexa_core.protocols import Exporter
-from nexa_core.records import State, content_hash
+from nexa_core.records import State, canonical_json, content_hash
 from nexa_core.templates import TemplateError, Text
 
 __all__ = [
+    "DUPLICATE",
     "EVALUATION_MATCH",
     "KEPT_COLUMNS",
     "Packaging",
     "RowSorter",
     "SortedRows",
     "find_cutoff",
-    "place_source",
     "read_rows",
     "render_prompts",
 ]
@@ -34,6 +36,7 @@ __all__ = [
 KEPT_COLUMNS = ("id", "source_id", "sample", "scores", "flags", "provenance")
 """Columns that every packaged row keeps beside those it is trained on."""
 EVALUATION_MATCH = "evaluation_match"
+DUPLICATE = "duplicate"
 BATCH_ROWS = 10_000
 
 
@@ -59,6 +62,7 @@ class Packaging:
     best: bool = False
     rank: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    mix: tuple[MixSource, ...] = ()
 
     @property
     def choosing(self) -> Choosing | None:
@@ -72,6 +76,7 @@ class Packaging:
         return {
             **({"options": dict(self.options)} if self.options else {}),
             **chosen,
+            **({"mix": [each.as_json() for each in self.mix]} if self.mix else {}),
             "format": self.format,
             "prompt_field": self.prompt,
             "completion_field": self.completion,
@@ -82,12 +87,6 @@ class Packaging:
             "evaluation_items": self.evaluation_name,
             "evaluation_hash": content_hash(sorted(self.evaluation), 16),
         }
-
-
-def place_source(seed: int, source_id: str) -> float:
-    """Where a source stands between 0 and 1: uniform, and decided by seed and id alone."""
-    digest = hashlib.blake2b(f"{seed}:{source_id}".encode(), digest_size=8).digest()
-    return (int.from_bytes(digest) >> 11) / 2**53
 
 
 def read_rows(
@@ -139,7 +138,9 @@ class RowSorter:
     """Sorts rows into train, validation and what is left out with its reason."""
 
     packaging: Packaging
-    cutoff: float
+    is_held_out: Callable[[str], bool]
+    seen: set[bytes] | None = None
+    """Digests of the texts so far, where equal texts are kept once."""
 
     def sort(self, table: pa.Table) -> SortedRows:
         """Every row of the table, each in one of the three."""
@@ -150,15 +151,20 @@ class RowSorter:
         rest = table.filter(pc.invert(accepted)).select(columns)
         table = table.filter(accepted)
         with boundary(UsageError, f"The format '{settings.format}'"):
-            exported = settings.exporter.columns(self._prepare(table))
+            prepared = self._prepare(table)
+            exported = settings.exporter.columns(prepared)
         reason = self._objections(table, exported)
+        if self.seen is not None:
+            reason = self._find_duplicates(prepared, reason, self.seen)
         exported = _drop(exported, "reason")
         kept = pc.is_null(reason)
-        held = _mark(
-            lambda source: place_source(self.packaging.seed, source) < self.cutoff,
-            table["source_id"],
-        )
+        held = _mark(self.is_held_out, table["source_id"])
         whole = _join(exported, table)
+        if settings.mix:
+            given = (
+                table[MIXED] if MIXED in table.column_names else pa.nulls(len(table), pa.string())
+            )
+            whole = whole.append_column(MIXED, given)
         dropped = _with_reason(table, reason).filter(pc.invert(kept)).select(columns)
         return SortedRows(
             whole.filter(pc.and_(kept, pc.invert(held))),
@@ -176,9 +182,27 @@ class RowSorter:
         for name in ("reasoning", "tool_calls"):
             if (given := f"{settings.completion}_{name}") in table.column_names:
                 made[name] = table[given]
+        if settings.mix:  # so that own and other rows have one schema
+            for name in {"tools", "tool_calls"} - made.keys() - set(table.column_names):
+                made[name] = pa.nulls(len(table), pa.string())
         for name, column in made.items():
             table = _drop(table, name).append_column(name, column)
         return table
+
+    def _find_duplicates(self, prepared: pa.Table, reason: pa.Array, seen: set[bytes]) -> pa.Array:
+        """The reasons, with one for rows whose whole text was there before."""
+        names = ("prompt", "completion", "tool_calls", "rejected")
+        texts = prepared.select([n for n in names if n in prepared.column_names]).to_pylist()
+        found: list[str | None] = []
+        for why, row in zip(reason.to_pylist(), texts, strict=True):
+            if why is None:
+                parts = {name: value for name, value in row.items() if value is not None}
+                digest = hashlib.blake2b(canonical_json(parts).encode(), digest_size=16).digest()
+                found.append(DUPLICATE if digest in seen else None)
+                seen.add(digest)
+            else:
+                found.append(why)
+        return pa.array(found, pa.string())
 
     def _objections(self, table: pa.Table, exported: pa.Table) -> pa.Array:
         """Why an accepted row cannot be packaged, null where it can."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,35 +13,24 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nexa_core.engine.candidates import NOT_CHOSEN
-from nexa_core.engine.context import Context
 from nexa_core.engine.dataset_card import write_card
-from nexa_core.engine.dataset_files import JsonLines, SplitFiles, hash_files, replace_folder
-from nexa_core.engine.dataset_rows import (
-    EVALUATION_MATCH,
-    KEPT_COLUMNS,
-    Packaging,
-    RowSorter,
-    find_cutoff,
-    read_rows,
-)
-from nexa_core.engine.items import bind_items
-from nexa_core.engine.plan import PROMPT_COLUMNS, Plan
-from nexa_core.engine.unit import Unit
+from nexa_core.engine.dataset_files import hash_files, replace_folder
+from nexa_core.engine.dataset_rows import Packaging, RowSorter, find_cutoff, read_rows
+from nexa_core.engine.dataset_writing import DatasetWriter
+from nexa_core.engine.package_settings import require_columns
+from nexa_core.engine.splitting import Split, Splits
 from nexa_core.errors import ManifestError, UsageError
-from nexa_core.pipeline import CriticStep, JudgeStep, Package
-from nexa_core.records import State, content_hash
-from nexa_core.reviews import read_reviews
-from nexa_core.templates import TemplateError, Text
+from nexa_core.records import content_hash
 
 __all__ = [
     "Origin",
     "PackageResult",
     "Packaging",
-    "check_packaging",
+    "Part",
     "package",
-    "package_run",
+    "package_parts",
     "read_manifest",
+    "unify_schemas",
 ]
 
 
@@ -63,6 +51,17 @@ class Origin:
     review_head: str | None = None
     marks: tuple[str, ...] = ()
     command: str = ""
+    parts: tuple[Mapping[str, Any], ...] = ()
+    """What each run brought: see `describe_run` of `package_runs`."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The shards of one run, in order, how its rows are packaged, and the split its sources had."""
+
+    shards: tuple[Path, ...]
+    packaging: Packaging
+    split: Split | None = None
 
 
 @dataclass(frozen=True)
@@ -89,28 +88,42 @@ def package(
         UsageError: No row could be packaged, or a column that is asked for does not exist.
         ManifestError: A shard cannot be read, or two disagree about a column's type.
     """
-    schema = _unify_schemas(shards)
-    _require_columns(schema.names, packaging)
-    inputs = _hash_inputs(shards, packaging, origin)
+    return package_parts([Part(tuple(shards), packaging)], out, origin)
+
+
+def package_parts(parts: Sequence[Part], out: Path, origin: Origin) -> PackageResult:
+    """`package` for the shards of several runs: texts that were there before are left out.
+
+    A source is in the split in which the first of its runs had it.
+    """
+    packaging = parts[0].packaging
+    shards = [path for part in parts for path in part.shards]
+    schema = unify_schemas(shards)
+    for part in parts:
+        require_columns(schema.names, part.packaging)
+    inputs = _hash_inputs(shards, parts, origin)
     if (found := read_manifest(out)) is not None and found.get("inputs") == inputs:
         return PackageResult(out, found, fresh=False)
-    cutoff = find_cutoff(shards, packaging)
+    splits = Splits([part.split or split_of(part) for part in parts])
     with replace_folder(out) as folder:
-        rows, reasons, columns = _write_rows(folder, shards, schema, packaging, cutoff)
-        _require_rows(rows, reasons, shards)
+        writer = _write_rows(folder, parts, schema, splits)
+        _require_rows(writer.rows, writer.reasons, shards)
         manifest = {
             "version": 1,
             "runs": list(origin.runs),
             "name": origin.name,
             **packaging.as_json(),
-            "rows": rows,
-            "reasons": reasons,
-            "columns": columns,
+            "rows": writer.rows,
+            "reasons": writer.reasons,
+            "columns": writer.columns,
             "command": origin.command,
             "pipeline_hash": origin.pipeline_hash,
             "decision": origin.decision,
             "review_head": origin.review_head,
             "marks": list(origin.marks),
+            "parts": list(origin.parts),
+            "mixed": writer.mixed,
+            "moved_sources": splits.moved,
             "inputs": inputs,
             "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
@@ -119,6 +132,11 @@ def package(
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
     return PackageResult(out, manifest)
+
+
+def split_of(part: Part) -> Split:
+    """How a run's own dataset parts its sources."""
+    return Split(part.packaging.seed, find_cutoff(part.shards, part.packaging))
 
 
 def read_manifest(dataset: Path) -> dict[str, Any] | None:
@@ -139,15 +157,18 @@ def read_manifest(dataset: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def _hash_inputs(shards: Sequence[Path], packaging: Packaging, origin: Origin) -> str:
+def _hash_inputs(shards: Sequence[Path], parts: Sequence[Part], origin: Origin) -> str:
     files = []
     for path in shards:
         with path.open("rb") as file:
             files.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return content_hash([files, packaging.as_json(), origin.marks, origin.review_head], 32)
+    settings = [part.packaging.as_json() for part in parts]
+    decided = settings[0] if len(settings) == 1 else settings
+    return content_hash([files, decided, origin.marks, origin.review_head], 32)
 
 
-def _unify_schemas(shards: Sequence[Path]) -> pa.Schema:
+def unify_schemas(shards: Sequence[Path]) -> pa.Schema:
+    """The columns of all shards; ManifestError where two disagree about a type."""
     if not shards:
         raise UsageError(
             "There is nothing to package: no shard is committed.", "Run the pipeline first."
@@ -170,69 +191,21 @@ def _unify_schemas(shards: Sequence[Path]) -> pa.Schema:
         ) from cause
 
 
-def _require_columns(columns: Sequence[str], packaging: Packaging) -> None:
-    for key in ("prompt", "completion"):
-        name = getattr(packaging, key)
-        if name not in columns:
-            shown = ", ".join(n for n in columns if n not in KEPT_COLUMNS)
-            raise UsageError(
-                f"The rows have no column '{name}' to take the {key} from. They have: {shown}.",
-                f"Name one with --set package.{key}=COLUMN.",
-            )
-
-
 def _write_rows(
-    folder: Path,
-    shards: Sequence[Path],
-    schema: pa.Schema,
-    packaging: Packaging,
-    cutoff: float,
-) -> tuple[dict[str, int], dict[str, int], list[str]]:
-    """Write every split; the rows of each, the reasons of what was left out, the columns."""
-    states: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    columns: list[str] = []
-    sorter = RowSorter(packaging, cutoff)
-    with (
-        SplitFiles(folder / "data", "train") as train,
-        SplitFiles(folder / "data", "validation") as validation,
-        SplitFiles(folder / "rejected", "rejected") as left_out,
-        JsonLines(folder / "train.jsonl") as lines,
-    ):
-        whole = packaging.choosing is not None
-        for table in (t for path in shards for t in read_rows(path, schema, schema.names, whole)):
-            parts = sorter.sort(table)
-            train.write(parts.train)
-            validation.write(parts.validation)
-            left_out.write(parts.left_out)
-            lines.write(parts.train.drop_columns(_untrained(parts.train)))
-            states.update(parts.left_out["state"].to_pylist())
-            reasons.update(_heads(parts.left_out["reason"]))
-            columns = parts.train.column_names
-    matches = reasons[EVALUATION_MATCH]
-    unchosen = sum(reasons[reason] for reason in NOT_CHOSEN)
-    rows = {
-        "train": train.rows,
-        "validation": validation.rows,
-        "rejected": states[State.REJECTED],
-        "failed": states[State.FAILED],
-        "surplus": states[State.SURPLUS],
-        "dropped_eval_matches": matches,
-        "dropped_incomplete": states[State.ACCEPTED] - matches - unchosen,
-        "dropped_unchosen": unchosen,
-    }
-    return rows, dict(reasons.most_common()), columns
-
-
-def _untrained(table: pa.Table) -> list[str]:
-    return [name for name in KEPT_COLUMNS if name != "id" and name in table.column_names]
-
-
-def _heads(reasons: Any) -> Iterator[str]:
-    """Reasons without what follows the first colon, so that they can be counted."""
-    for reason in reasons.to_pylist():
-        if reason is not None:
-            yield reason.partition(": ")[0]
+    folder: Path, parts: Sequence[Part], schema: pa.Schema, splits: Splits
+) -> DatasetWriter:
+    """Write every split, with the rows of each part, then what is mixed in."""
+    mix = parts[0].packaging.mix
+    seen: set[bytes] | None = set() if len(parts) > 1 or mix else None
+    with DatasetWriter(folder) as writer:
+        for part in parts:
+            sorter = RowSorter(part.packaging, splits.holds_out, seen)
+            whole = part.packaging.choosing is not None
+            for path in part.shards:
+                for table in read_rows(path, schema, schema.names, whole):
+                    writer.add(sorter.sort(table))
+        writer.mix(mix, RowSorter(parts[0].packaging, splits.runs[0].holds_out, seen))
+    return writer
 
 
 def _require_rows(
@@ -246,123 +219,3 @@ def _require_rows(
         + (f" ({why})." if why else "."),
         "Accept more rows (`nexa accept RUN --set …`) or run the pipeline again.",
     )
-
-
-def package_run(context: Context, units: Sequence[Unit]) -> dict[str, Any]:
-    """Package the accepted rows of a run's units, in order, into the run's `dataset/`.
-
-    Raises: as `package`.
-    """
-    shards = [
-        unit.folder.shards / f"{entry.shard:05d}.parquet"
-        for unit in units
-        for entry in unit.entries
-    ]
-    plan, run = context.plan, context.run
-    result = package(
-        shards,
-        run.dataset,
-        _bind_packaging(plan, _unify_schemas(shards).names),
-        _trace(context, units),
-    )
-    manifest = result.manifest
-    return {"dataset": str(run.dataset), "packaged": manifest["rows"], "marks": manifest["marks"]}
-
-
-def check_packaging(plan: Plan) -> Packaging | None:
-    """Refuse, before anything is paid for, what the pipeline's `package` section cannot do.
-
-    Raises:
-        UsageError: The format, a column, the template or the evaluation items do not fit.
-    """
-    if plan.pipeline.package is None:
-        return None
-    made = {step.into for step in plan.pipeline.generate_steps}
-    varied = {name for step in plan.pipeline.generate_steps for name in step.vary}
-    columns = (*plan.source_columns, *sorted(made | varied))
-    packaging = _bind_packaging(plan, columns)
-    _require_columns(columns, packaging)
-    _require_ranking(plan, packaging)
-    try:
-        unknown = Text(packaging.template).variables - {*columns, *KEPT_COLUMNS, "prompt"}
-    except TemplateError as cause:
-        unknown = frozenset({str(cause)})
-    if unknown:
-        raise UsageError(
-            f"The template '{packaging.template}' makes no prompt: {min(unknown)!r}.",
-            f"It may insert `prompt` and: {', '.join(columns)}.",
-            plan.pipeline.place("package.template"),
-        )
-    return packaging
-
-
-def _bind_packaging(plan: Plan, columns: Sequence[str]) -> Packaging:
-    """The pipeline's `package` section with everything it leaves open found."""
-    pipeline = plan.pipeline
-    settings = pipeline.package or Package()
-    place = pipeline.place("package.format") if pipeline.package else None
-    spec = plan.plugins.exporters.get(settings.format, place)
-    exporter = plan.plugins.build(spec, settings.options, place=pipeline.locate("package"))
-    items = bind_items(plan)
-    return Packaging(
-        exporter=exporter,
-        format=settings.format,
-        prompt=settings.prompt or next((n for n in PROMPT_COLUMNS if n in columns), "prompt"),
-        completion=settings.completion or pipeline.answer_field(columns) or "response",
-        template=exporter.template if settings.template is None else settings.template,
-        validation=settings.validation,
-        seed=pipeline.seed,
-        evaluation=items.texts if items else frozenset(),
-        evaluation_name=items.name if items else None,
-        best=bool(settings.best),
-        rank=settings.rank or _ranking(plan),
-        options=settings.options,
-    )
-
-
-def _ranking(plan: Plan) -> tuple[str, ...]:
-    """The scores of every judge and critic, by which answers are ranked."""
-    steps = plan.pipeline.steps
-    return tuple(step.id for step in steps if isinstance(step, JudgeStep | CriticStep))
-
-
-def _require_ranking(plan: Plan, packaging: Packaging) -> None:
-    """Refuse to choose among answers that nothing ranks."""
-    if packaging.choosing is None:
-        return
-    unknown = sorted(set(packaging.rank) - set(plan.score_ids))
-    if packaging.rank and not unknown:
-        return
-    what = f"no score is called '{unknown[0]}'" if unknown else "no judge or critic scores them"
-    known = ", ".join(plan.score_ids)
-    raise UsageError(
-        f"The best of several answers cannot be chosen: {what}.",
-        f"Set package.rank: [{known}]." if known else "Add a judge step.",
-        plan.pipeline.place("package.rank" if unknown else "package"),
-    )
-
-
-def _trace(context: Context, units: Sequence[Unit]) -> Origin:
-    """Where a run's rows come from: its pipeline, the gate's last record, what marks the run."""
-    record, reviews = context.run.record, read_reviews(context.reviews)
-    last = reviews[-1] if reviews else None
-    return Origin(
-        runs=(context.run.id,),
-        name=str(record["name"]),
-        pipeline=record["pipeline"],
-        pipeline_hash=context.run.pipeline_hash,
-        decision=last.decision if last else None,
-        checks=tuple(last.checks) if last else (),
-        review_head=last.hash if last else None,
-        marks=tuple(_mark_run(context, units)),
-        command=f"nexa package {context.run.id}",
-    )
-
-
-def _mark_run(context: Context, units: Sequence[Unit]) -> Iterator[str]:
-    if context.run.record.get("rehearsal"):
-        yield "rehearsal"
-    scale = context.plan.pipeline.scale
-    accepted = sum(unit.count(State.ACCEPTED) for unit in units)
-    if scale is not None and scale.accepted is not None and accepted < scale.accepted:
-        yield f"short: {accepted} of {scale.accepted} rows accepted"

@@ -10,7 +10,7 @@ from nexa_core.engine.budget import NANO, in_dollars
 from nexa_core.engine.dispatch import Line
 from nexa_core.engine.evaluation import check_evaluation
 from nexa_core.engine.items import bind_items
-from nexa_core.engine.packaging import check_packaging
+from nexa_core.engine.package_settings import check_packaging
 from nexa_core.engine.plan import JUDGE_TOKENS, Plan
 from nexa_core.engine.role_checks import check_roles
 from nexa_core.engine.training import check_training

@@ -18,10 +18,14 @@ from nexa_core.pipeline.steps import Prompt, Share
 
 
 class SourceSettings(Settings):
-    """Where rows come from. `id` is the column that identifies a row; `map` is {field: column}."""
+    """Where rows come from. `id` is the column that identifies a row; `map` is {field: column}.
+
+    `licence` is what the source may be used for, as the dataset's card shall say it.
+    """
 
     path: str
     id: str | None = None
+    licence: str | None = None
     map: dict[str, str] = Field(default_factory=dict)
 
 

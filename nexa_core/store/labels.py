@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,9 +12,19 @@ from typing import Any
 from nexa_core.errors import Place, StoreError
 from nexa_core.store.files import append_line, disk_errors, read_lines
 
-__all__ = ["LABELS", "VERDICTS", "Label", "add_label", "read_labels"]
+__all__ = [
+    "CALIBRATION",
+    "LABELS",
+    "VERDICTS",
+    "Label",
+    "add_label",
+    "identify_judge",
+    "read_labels",
+]
 
 LABELS = "labels"
+CALIBRATION = "judges.json"
+"""What was measured of judges against people, by `identify_judge`; beside the reviews of all runs."""
 VERDICTS = ("accept", "reject", "skip", "undo")
 """`skip` says nothing about the row; `undo` takes back what was said of it before."""
 
@@ -66,3 +77,11 @@ def read_labels(path: Path) -> dict[str, Label]:
             else:
                 labels[label.row] = label
     return labels
+
+
+def identify_judge(record: Mapping[str, Any], judge: Mapping[str, Any]) -> str:
+    """A judge is its model and its rubric's text; one of a plugin's own may have neither."""
+    role = record["pipeline"].get("models", {}).get(judge.get("model")) or {}
+    stored = record["prompts"].get(judge["id"]) or {}
+    parts = (role.get("model"), judge.get("rubric"), str(stored.get("hash", ""))[:16])
+    return " ".join(part for part in parts if part) or str(judge.get("method"))

@@ -282,7 +282,7 @@ def test_the_card_says_what_a_reader_asks(tmp_path: Path) -> None:
         "- synthetic",
         "n<1K",
         "rejected/rejected-*",
-        "| `runaway` | 1 |",
+        "| `runaway` | −1 | 40 | 97.6% |",
         "1 of 166",
         "**Mark:** rehearsal",
         "`local/x`",

@@ -1,0 +1,229 @@
+"""Packages runs: one as its campaign goes on, or several as one dataset that names every run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from nexa_core.engine.context import Context
+from nexa_core.engine.dataset_rows import Packaging, find_cutoff
+from nexa_core.engine.package_settings import bind_packaging
+from nexa_core.engine.packaging import Origin, PackageResult, Part, package_parts, unify_schemas
+from nexa_core.engine.packaging import read_manifest as read_dataset
+from nexa_core.engine.plan import Plan
+from nexa_core.engine.splitting import Split
+from nexa_core.errors import UsageError
+from nexa_core.pipeline import CriticStep, JudgeStep
+from nexa_core.prices import Rates, rates_of
+from nexa_core.records import State
+from nexa_core.reviews import read_reviews
+from nexa_core.store.labels import CALIBRATION, identify_judge
+from nexa_core.store.layout import Run, ShardFolder
+from nexa_core.store.manifest import Totals, read_manifest, total_entries
+from nexa_core.store.money import read_spent
+
+__all__ = ["RunRows", "merge_runs", "package_run"]
+
+
+@dataclass(frozen=True)
+class RunRows:
+    """A run's rows for a dataset: its plan, its units in order, where its reviews lie."""
+
+    run: Run
+    plan: Plan
+    folders: tuple[ShardFolder, ...]
+    reviews: Path
+
+    @property
+    def shards(self) -> tuple[Path, ...]:
+        """The files of every committed shard."""
+        return tuple(
+            folder.shards / f"{entry.shard:05d}.parquet"
+            for folder in self.folders
+            for entry in read_manifest(folder.path)
+        )
+
+    @property
+    def totals(self) -> Totals:
+        """The sums over these rows."""
+        return total_entries(e for folder in self.folders for e in read_manifest(folder.path))
+
+    @property
+    def decision(self) -> str | None:
+        """The gate's last word, None where there was none."""
+        reviews = read_reviews(self.reviews)
+        return reviews[-1].decision if reviews else None
+
+    @property
+    def marks(self) -> Iterator[str]:
+        """What a reader must not miss about the run."""
+        if self.run.record.get("rehearsal"):
+            yield "rehearsal"
+        scale, accepted = self.plan.pipeline.scale, self.totals.rows.get(State.ACCEPTED, 0)
+        if scale is not None and scale.accepted is not None and accepted < scale.accepted:
+            yield f"short: {accepted} of {scale.accepted} rows accepted"
+
+
+def package_run(context: Context, units: Sequence[Any]) -> dict[str, Any]:
+    """Package the accepted rows of a run's units, in order, into the run's `dataset/`.
+
+    Raises: as `package`.
+    """
+    run = context.run
+    rows = RunRows(run, context.plan, tuple(unit.folder for unit in units), context.reviews)
+    result = merge_runs([rows], run.dataset)
+    manifest = result.manifest
+    return {"dataset": str(run.dataset), "packaged": manifest["rows"], "marks": manifest["marks"]}
+
+
+def merge_runs(runs: Sequence[RunRows], out: Path) -> PackageResult:
+    """Package the accepted rows of runs as one dataset, as the first one's pipeline says.
+
+    Equal texts are kept once, every source stays in the split in which its run's dataset has it
+    (the first run's, where two disagree), and no row asks what any run's evaluation items ask.
+
+    Raises:
+        UsageError: Rehearsals and real runs are named together; else as `package`.
+    """
+    _refuse_rehearsals(runs)
+    packagings = [bind_packaging(one.plan, unify_schemas(one.shards).names) for one in runs]
+    if len(runs) == 1:
+        parts = [Part(runs[0].shards, packagings[0])]
+    else:
+        unified = [_follow(first=packagings[0], own=each, all_=packagings) for each in packagings]
+        parts = [
+            Part(one.shards, packaging, _split(one, own))
+            for one, packaging, own in zip(runs, unified, packagings, strict=True)
+        ]
+    return package_parts(parts, out, _trace(runs))
+
+
+def _refuse_rehearsals(runs: Sequence[RunRows]) -> None:
+    rehearsed = [one.run.id for one in runs if one.run.record.get("rehearsal")]
+    if rehearsed and len(rehearsed) < len(runs):
+        raise UsageError(
+            f"Run '{rehearsed[0]}' is a rehearsal: its rows never go among real ones.",
+            "Name real runs only.",
+        )
+
+
+def _follow(first: Packaging, own: Packaging, all_: Sequence[Packaging]) -> Packaging:
+    """The first run's settings over another run's columns and ranks."""
+    names = sorted({each.evaluation_name for each in all_ if each.evaluation_name})
+    return replace(
+        first,
+        prompt=own.prompt,
+        completion=own.completion,
+        rank=own.rank,
+        evaluation=frozenset().union(*(each.evaluation for each in all_)),
+        evaluation_name=", ".join(names) or None,
+    )
+
+
+def _split(rows: RunRows, own: Packaging) -> Split:
+    """The split of the run's own dataset, or that which its pipeline would make."""
+    made = read_dataset(rows.run.dataset)
+    if made is not None:
+        own = replace(own, validation=made["validation"], seed=made["seed"])
+    return Split.over(own.seed, find_cutoff(rows.shards, own), _accepted_sources(rows.shards))
+
+
+def _accepted_sources(shards: Sequence[Path]) -> Iterator[str]:
+    for path in shards:
+        table = pq.read_table(path, columns=["state", "source_id"])
+        chosen = table.filter(pc.equal(table["state"], State.ACCEPTED.value))
+        yield from chosen["source_id"].to_pylist()
+
+
+def _trace(runs: Sequence[RunRows]) -> Origin:
+    """Where the rows come from: the first run's pipeline and gate, and what each run brought."""
+    first = runs[0]
+    reviews = read_reviews(first.reviews)
+    last = reviews[-1] if reviews else None
+    several = len(runs) > 1
+    marks = [
+        f"{mark} (run {one.run.id})" if several and mark != "rehearsal" else mark
+        for one in runs
+        for mark in one.marks
+    ]
+    return Origin(
+        runs=tuple(one.run.id for one in runs),
+        name=str(first.run.record["name"]),
+        pipeline=first.run.record["pipeline"],
+        pipeline_hash=first.run.pipeline_hash,
+        decision=last.decision if last else None,
+        checks=tuple(last.checks) if last else (),
+        review_head=last.hash if last else None,
+        marks=tuple(dict.fromkeys(marks)),
+        command=f"nexa package {' '.join(one.run.id for one in runs)}",
+        parts=tuple(describe_part(one) for one in runs),
+    )
+
+
+def describe_part(rows: RunRows) -> dict[str, Any]:
+    """What one run brought, as manifest and card say it; money in nano-dollars, by role.
+
+    The money is the whole run's: failed pilots, judges and evaluation too.
+    """
+    record, totals, spent = rows.run.record, rows.totals, read_spent(rows.run)
+    source, settings = record.get("source"), rows.plan.pipeline.source
+    reviews = read_reviews(rows.reviews)
+    return {
+        "run": rows.run.id,
+        "name": record["name"],
+        "pipeline_hash": rows.run.pipeline_hash,
+        "decision": rows.decision,
+        "review_head": reviews[-1].hash if reviews else None,
+        "rows": totals.rows,
+        "reasons": dict(sorted(totals.reasons.items(), key=lambda pair: -pair[1])),
+        "calls": totals.calls,
+        "cost_nano": dict(+spent.settled),
+        "at_risk_nano": dict(+spent.at_risk),
+        "source": {**source, "licence": settings.licence if settings else None} if source else None,
+        "accept": record["pipeline"].get("accept"),
+        "models": {name: _describe_role(role) for name, role in rows.plan.pipeline.models.items()},
+        "judges": list(_describe_judges(rows)),
+    }
+
+
+def _describe_role(role: Any) -> dict[str, Any]:
+    rates: Rates | None = rates_of(role)
+    return {
+        "model": role.model,
+        "sampling": role.sampling.as_dict(),
+        "usd_per_million": {"input": rates.input / 1e9, "output": rates.output / 1e9}
+        if rates
+        else None,
+        "priced_on": rates.date if rates else None,
+    }
+
+
+def _describe_judges(rows: RunRows) -> Iterator[Mapping[str, Any]]:
+    record, pipeline = rows.run.record, rows.plan.pipeline
+    path = rows.reviews.parent / CALIBRATION
+    known = json.loads(path.read_bytes()) if path.exists() else {}
+    for step in pipeline.steps:
+        if not isinstance(step, JudgeStep | CriticStep):
+            continue
+        roles = step.roles if isinstance(step, JudgeStep) else (step.model,)
+        stored = record["prompts"].get(step.id) or {}
+        judge = next((s["judge"] for s in record["pipeline"]["steps"] if _has(s, step.id)), None)
+        found = known.get(identify_judge(record, judge)) if judge else None
+        yield {
+            "id": step.id,
+            "kind": step.kind,
+            "models": [pipeline.models[role].model for role in roles],
+            "rubric": stored.get("name"),
+            "rubric_hash": stored.get("hash"),
+            "calibration": found,
+        }
+
+
+def _has(step: Mapping[str, Any], step_id: str) -> bool:
+    return "judge" in step and step["judge"].get("id") == step_id
