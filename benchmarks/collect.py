@@ -7,7 +7,8 @@ A loopback server answers every call 50 ms later with text of real length; 256 c
 nexa's figure is a whole run by its Python API: source read, prompts rendered, calls journaled before
 they are parsed, shards committed, report written. Figures are medians over rounds in which the bare
 loop and nexa alternate; a ratio is the median of the rounds' ratios. Peers run once, on fewer rows
-where they are slow, each in an environment of its own under --cache, which is built when missing.
+as they are slow, each between two runs of nexa on the same rows, in an environment of its own under
+--cache, which is built when missing.
 CPU is user and system time of all processes of the client, per call, imports not counted.
 """
 
@@ -94,10 +95,10 @@ class Bench:
         return self._run(sys.executable, program, rows, concurrency, options, env)
 
     def run_peer(self, peer: Peer, rows: int) -> Measured:
-        """Run a peer in its own environment, on no more rows than its speed allows."""
+        """Run a peer in its own environment."""
         env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         python = self._environment(peer)
-        return self._run(str(python), peer.program, min(rows, peer.most_rows), CONCURRENCY, (), env)
+        return self._run(str(python), peer.program, rows, CONCURRENCY, (), env)
 
     def _run(
         self,
@@ -185,9 +186,13 @@ def compare(bench: Bench, rows: int, rounds: int, peers: list[Peer]) -> list[dic
         f"{statistics.median(b.cpu_us / a.cpu_us for a, b in pairs):.2f}×"
     )
     for peer in peers:
-        found = bench.run_peer(peer, rows)
+        count = min(rows, peer.most_rows)
+        before = bench.run_own("nexa_run.py", count)
+        found = bench.run_peer(peer, count)
+        after = bench.run_own("nexa_run.py", count)
         line = describe(peer.name, [found])
-        line["nexa is faster by"] = f"{table[1]['rate'] / found.rate:.1f}×"
+        ratio = statistics.mean(own.rate / found.rate for own in (before, after))
+        line["nexa is faster by"] = f"{ratio:.1f}×"
         table.append(line)
     return table
 
@@ -233,7 +238,7 @@ def measure_crowd(cache: Path, folder: Path, rows: int) -> dict[str, Any]:
     """2,000 calls under way at 200 ms: how late the loop is, how long a commit takes."""
     with serving(0.2) as url:
         bench = Bench(url, cache, folder)
-        found = bench.run_own("nexa_run.py", rows, 2000, "--watch", "--shard-rows", "4000")
+        found = bench.run_own("nexa_run.py", rows, 2000, "--watch")
         most = bench.ask_server()["most"]
     return {
         "rate": found.rate,
@@ -312,7 +317,9 @@ def describe_setting(options: argparse.Namespace) -> str:
     return (
         f"{os.cpu_count()} cores shared with the server, Python {sys.version.split()[0]}, aiohttp "
         f"{aiohttp.__version__}; {LATENCY * 1000:.0f} ms latency, {CONCURRENCY} calls under way, prompts of "
-        f"about {PROMPT_CHARS} and replies of about 1,400 characters, {options.rounds} rounds."
+        f"about {PROMPT_CHARS} and replies of about 1,400 characters, {options.rounds} rounds. "
+        f"Load average before it began: {os.getloadavg()[0]:.1f} (with more than 0.5 the machine was "
+        "not alone, and loop lag and commits say more of its neighbours)."
     )
 
 

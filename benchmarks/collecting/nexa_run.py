@@ -30,7 +30,7 @@ models:
             sampling: {{temperature: 0.7, max_tokens: 512}}}}
 steps:
   - generate: {{id: answer, model: teacher, prompt: {{user: "{{{{ prompt }}}}"}}, into: response}}
-scale: {{rows: all, shard_rows: {shard_rows}}}
+scale: {{rows: all}}
 """
 BEAT_SECONDS = 0.005
 
@@ -119,7 +119,6 @@ def main() -> None:
     parser.add_argument("rows")
     parser.add_argument("concurrency", type=int)
     parser.add_argument("--provider", default="openai-compatible")
-    parser.add_argument("--shard-rows", type=int, default=1000)
     parser.add_argument("--watch", action="store_true")
     options = parser.parse_args()
     if options.provider.startswith("litellm"):

@@ -83,7 +83,8 @@ async def run_scale(context: Context, passed: Iteration | None) -> Scaled:
         while True:
             while len(running) < goal.overlap and not dry:
                 count = goal.next_rows(sizes)
-                rows = supply.take(count)
+                # Parsing a thousand rows takes longer than replies should wait.
+                rows = await asyncio.to_thread(supply.take, count)
                 dry = len(rows) < count
                 if not rows:
                     break
