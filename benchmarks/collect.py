@@ -50,12 +50,12 @@ class Peer:
 
 
 PEERS = {
-    "openai": Peer("openai SDK", "openai_sdk.py", ("openai>=2",), 5_000),
-    "litellm": Peer("litellm", "litellm_alone.py", ("litellm>=1.83.7",), 5_000),
+    "openai": Peer("openai SDK", "openai_sdk.py", ("openai>=2",), 2_000),
+    "litellm": Peer("litellm", "litellm_alone.py", ("litellm>=1.83.7",), 2_000),
     "curator": Peer("bespokelabs-curator", "curator_run.py", ("bespokelabs-curator",), 5_000),
     # distilabel imports requests without asking for it
     "distilabel": Peer(
-        "distilabel", "distilabel_run.py", ("distilabel[openai]==1.5.3", "requests"), 5_000
+        "distilabel", "distilabel_run.py", ("distilabel[openai]==1.5.3", "requests"), 2_000
     ),
 }
 
