@@ -30,6 +30,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Before a run": {
         "validate": Entry("pipelines", "Check a pipeline file and show its plan."),
+        "prompts": Entry("prompting", "Show and check prompts."),
         "preview": Entry("pipelines", "Take a few rows through the steps and show everything."),
         "estimate": Entry("estimates", "Say what a run will cost, before it costs anything."),
     },

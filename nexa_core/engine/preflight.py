@@ -33,7 +33,7 @@ def check_plan(plan: Plan, artifacts: Path) -> list[str]:
     """
     _refuse_keys(plan)
     _check_later_phases(plan)
-    _check_prompts(plan)
+    check_prompts(plan)
     _check_pilot(plan)
     warnings = [*check_roles(plan), *_check_money(plan)]
     _check_disk(artifacts)
@@ -72,7 +72,8 @@ def _check_later_phases(plan: Plan) -> None:
     check_evaluation(plan, bind_items(plan))
 
 
-def _check_prompts(plan: Plan) -> None:
+def check_prompts(plan: Plan) -> None:
+    """Refuse a prompt that needs a column which no source row and no earlier step has."""
     known = {*plan.source_columns, "id"}
     for step in plan.pipeline.steps:
         prompt = plan.prompts.get(step.id)
