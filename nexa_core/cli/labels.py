@@ -26,7 +26,9 @@ KEYS = {"a": "accept", "d": "reject", "s": "skip", "z": "undo", "q": "quit"}
 @click.option("--seed", type=click.IntRange(0), default=0, help="Another seed draws other rows.")
 @pass_session
 def label(session: Session, run: str, rows: int, seed: int) -> None:
-    """Say which rows are good: blind, in an order of chance, one key each.
+    """Say which rows are good, one key each.
+
+    Rows come blind and in an order of chance.
 
     \b
     a accept   d reject (and why)   s skip   z take the last one back   q end

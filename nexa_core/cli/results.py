@@ -77,10 +77,11 @@ def train(
     method: str,
     out: Path | None,
 ) -> int:
-    """Train on a packaged dataset: a run's, or any folder that `nexa package` wrote.
+    """Train on a packaged dataset.
 
-    A RUN is packaged first where that is not done, and settings under `train` may change with --set.
-    With a DATASET, --set gives the method's options. Without either: the latest run.
+    It is a run's, or any folder that `nexa package` wrote. A RUN is packaged
+    first where that is not done, and settings under `train` may change with --set. With a DATASET,
+    --set gives the method's options. Without either: the latest run.
     """
     from nexa_core.actions.training import is_dataset, train_folder
 
