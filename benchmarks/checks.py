@@ -215,6 +215,109 @@ def measure_others(shard_rows: int, shards: int = 30) -> dict[str, int]:
     }
 
 
+def measure_sets(shard_rows: int, shards: int = 30) -> dict[str, int]:
+    """Rows per second of near duplicates beside datasketch and rensa as one would call them, and of
+    decontamination against 1,000 items; CPU seconds, sides by turns, on the same shards."""
+    tables = list(stream_shards(shards * shard_rows, shard_rows, seed=9))
+    near = build(register_checks(), "near_duplicates", threshold=0.8)
+    items = [text for text in write_texts(1_100, seed=11) if len(text) > 60][:1_000]
+    clean = build(register_checks(), "decontamination", evaluation_items=items)
+    state = near.start()
+
+    def fold(table: pa.Table) -> None:
+        nonlocal state
+        state, _ = near.fold(state, table)
+
+    works: dict[str, Work] = {
+        "near_duplicates": fold,
+        "rensa": call_rensa(near.bands, near.rows),
+        "decontamination": clean.score,
+    }
+    seconds = time_round(tables, tuple(works.values()))
+    speeds = {
+        name: round(shards * shard_rows / taken) for name, taken in zip(works, seconds, strict=True)
+    }
+    few = tables[: max(1, shards // 10)]
+    (taken,) = time_round(few, (call_datasketch(near.bands, near.rows),))
+    return {**speeds, "datasketch": round(len(few) * shard_rows / taken)}
+
+
+def shingle(text: str, size: int = 5) -> list[str]:
+    """Sequences of words as one would first write them."""
+    words = text.lower().split()
+    return [" ".join(words[at : at + size]) for at in range(max(1, len(words) - size + 1))]
+
+
+def call_datasketch(bands: int, rows: int) -> Work:
+    """MinHash and MinHashLSH of datasketch, a row at a time."""
+    from datasketch import MinHash, MinHashLSH
+
+    index, number = MinHashLSH(num_perm=bands * rows, params=(bands, rows)), iter(range(1 << 40))
+
+    def work(table: pa.Table) -> None:
+        for text in table["response"].to_pylist():
+            hashed = MinHash(num_perm=bands * rows)
+            hashed.update_batch([part.encode() for part in shingle(text)])
+            if not index.query(hashed):
+                index.insert(next(number), hashed, check_duplication=False)
+
+    return work
+
+
+def call_rensa(bands: int, rows: int) -> Work:
+    """RMinHash and RMinHashLSH of rensa, a row at a time."""
+    from rensa import RMinHash, RMinHashLSH
+
+    index, number = (
+        RMinHashLSH(threshold=0.8, num_perm=bands * rows, num_bands=bands),
+        iter(range(1 << 40)),
+    )
+
+    def work(table: pa.Table) -> None:
+        for text in table["response"].to_pylist():
+            hashed = RMinHash(num_perm=bands * rows, seed=1)
+            hashed.update(shingle(text))
+            if not index.query(hashed):
+                index.insert(next(number), hashed)
+
+    return work
+
+
+def measure_near_memory(rows: int, shard_rows: int) -> dict[str, float]:
+    """Bytes that near duplicates remember per row, and peak RSS after a tenth and after all rows."""
+    near = build(register_checks(), "near_duplicates", threshold=0.8)
+    state, peaks, done = near.start(), [], 0
+    begun = time.process_time()
+    for texts in stream_distinct(rows, shard_rows):
+        state, _ = near.fold(state, pa.table({"response": texts}))
+        done += len(texts)
+        if done in (rows // 10, rows):
+            peaks.append(read_peak())
+    held = sum(run.nbytes for seen in state.seen for run in seen.runs)
+    return {
+        "rows": rows,
+        "tenth_mb": round(peaks[0], 1),
+        "all_mb": round(peaks[-1], 1),
+        "state_bytes_per_row": round(held / rows, 1),
+        "rows_per_s": round(rows / (time.process_time() - begun)),
+    }
+
+
+def stream_distinct(rows: int, shard_rows: int) -> Iterator[pa.Array]:
+    """Shards of texts of 40 words, each unlike every other: nothing may be forgotten."""
+    import numpy as np
+
+    draw = np.random.default_rng(3)
+    words = pa.array([f"w{n}" for n in range(50_000)])
+    for first in range(0, rows, shard_rows):
+        size = min(shard_rows, rows - first)
+        picked = words.take(pa.array(draw.integers(0, len(words), size * 40)))
+        lists = pa.ListArray.from_arrays(
+            pa.array(np.arange(0, size * 40 + 1, 40, dtype=np.int32)), picked
+        )
+        yield pc.binary_join(lists, " ")
+
+
 def measure_memory(rows: int, shard_rows: int) -> dict[str, float]:
     """Peak RSS in MB after a tenth of the rows and after all, with duplicates folded as well."""
     sides = make_sides()
@@ -250,7 +353,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--memory-only", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--near-memory-only", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--sets-only", action="store_true", help="near duplicates and decontamination"
+    )
     asked = parser.parse_args()
+    if asked.sets_only:
+        print(json.dumps(measure_sets(asked.shard_rows)))
+        return
+    if asked.near_memory_only:
+        print(json.dumps(measure_near_memory(asked.rows, asked.shard_rows)))
+        return
     if asked.memory_only:
         print(json.dumps(measure_memory(asked.rows, asked.shard_rows)))
         return
@@ -266,11 +379,18 @@ def main() -> None:
         "shard_rows": asked.shard_rows,
         **measure_speed(asked.rows, asked.shard_rows, asked.rounds),
         "others_rows_per_s": measure_others(asked.shard_rows),
-        "memory": json.loads(
-            subprocess.run(alone, check=True, capture_output=True, text=True).stdout
-        ),
+        "sets_rows_per_s": measure_sets(asked.shard_rows),
+        "memory": run_alone(alone),
+        "near_memory": run_alone([*alone[:2], "--near-memory-only", *alone[3:]]),
     }
     print(json.dumps(found) if asked.json else describe(found))
+
+
+def run_alone(command: list[str]) -> dict[str, Any]:
+    """The measurement of a process of its own."""
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def describe(found: dict[str, Any]) -> str:
@@ -284,8 +404,14 @@ def describe(found: dict[str, Any]) -> str:
             f" {side['plain_rows_per_s']:>8,} (ratio {side['ratio_to_plain']:.2f})"
         )
     others = ", ".join(f"{name} {speed:,}" for name, speed in found["others_rows_per_s"].items())
-    memory = found["memory"]
+    sets = ", ".join(f"{name} {speed:,}" for name, speed in found["sets_rows_per_s"].items())
+    memory, near = found["memory"], found["near_memory"]
     lines.append(f"others   {others} rows/s")
+    lines.append(f"sets     {sets} rows/s")
+    lines.append(
+        f"near duplicates of {near['rows']:,} distinct rows: {near['tenth_mb']} MB after a tenth,"
+        f" {near['all_mb']} MB after all, {near['state_bytes_per_row']} bytes a row"
+    )
     lines.append(
         f"memory   {memory['tenth_mb']} MB after a tenth, {memory['all_mb']} MB after all:"
         f" growth {memory['growth_mb']} MB"
