@@ -40,6 +40,8 @@ FACTS: dict[str, Any] = {
     "delimiters": DELIMITERS,
 }
 CHECKS = ("runaway", "delimiter_leakage", "empty", "refusal", "length")
+MORE = ("formatting", "json", "action_verbs", "no_citations", "pii", "secrets", "language")
+OWN: dict[str, dict[str, Any]] = {"language": {"languages": ["en"]}}
 METRICS = ("runaway_rate", "delimiter_leakage", "empty_rate", "refusal_rate", "token_limit_rate")
 Work = Callable[[pa.Table], object]
 
@@ -192,7 +194,7 @@ def summarise(rounds: list[tuple[int, list[float]]]) -> dict[str, float]:
     }
 
 
-def measure_others(shard_rows: int, shards: int = 30) -> dict[str, int]:
+def measure_others(shard_rows: int, shards: int = 10) -> dict[str, int]:
     """Rows per second of what has no bare counterpart: words, repetition, duplicates."""
     tables = list(stream_shards(shards * shard_rows, shard_rows, seed=7))
     words = build(register_checks(), "length", min_tokens=20)
@@ -204,10 +206,12 @@ def measure_others(shard_rows: int, shards: int = 30) -> dict[str, int]:
         nonlocal state
         state, _ = duplicates.fold(state, table)
 
+    more = {name: build(register_checks(), name, **OWN.get(name, {})) for name in MORE}
     works = {
         "length in words": words.score,
         "repetition": repetition.score,
         "exact_duplicates": fold,
+        **{name: check.score for name, check in more.items()},
     }
     seconds = time_round(tables, tuple(works.values()))
     return {
