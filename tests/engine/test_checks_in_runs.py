@@ -127,3 +127,4 @@ def test_a_wrong_option_is_found_before_the_first_call(
     with pytest.raises(NexaError, match="min_chras"):
         run(pipeline, "typo")
     assert not (workspace.root / "asked.log").exists()
+    assert not (workspace.artifacts_path / "typo").exists()

@@ -134,12 +134,13 @@ def test_a_command_knows_nothing_of_its_parents_environment(
     assert run("import os; assert 'SOME_API_KEY' not in os.environ") is None
 
 
-def test_a_command_that_does_not_end_is_killed_with_all_it_started() -> None:
+@pytest.mark.parametrize("network", [False, True])
+def test_a_command_that_does_not_end_is_killed_with_all_it_started(network: bool) -> None:
     """The whole process group goes, and the row fails with the limit as reason."""
     mark = f"nexa-test-{os.getpid()}"
     code = f"import os, time; [os.fork() for _ in range(2)]; _ = '{mark}'; time.sleep(60)"
     start = time.monotonic()
-    assert run(code, timeout=0.5) == "the command ran longer than 0.5 s"
+    assert run(code, timeout=0.5, network=network) == "the command ran longer than 0.5 s"
     assert time.monotonic() - start < 5
     time.sleep(0.1)
     assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if mark in read_file(path)]
