@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from nexa_core.actions.labelling import warn_of_judges
 from nexa_core.actions.rehearsing import PHASES as REHEARSED
 from nexa_core.actions.rehearsing import rehearse, serve_rehearsal
+from nexa_core.actions.thresholds import keep_thresholds
 from nexa_core.engine.announcer import Announcer, Listener
 from nexa_core.engine.binding import STORED_SOURCE, bind, bind_stored, describe_run
 from nexa_core.engine.campaign import PHASES, Outcome, run_campaign
@@ -332,6 +333,7 @@ def _carry_out(
                 outcome: Outcome = run_async(run_campaign(context, phases))
         finally:
             announcer.close()
+        keep_thresholds(run, workspace)
         outcome.results["report"] = str(write_report(run, reviews))
         return outcome
 

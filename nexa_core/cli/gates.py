@@ -54,12 +54,19 @@ def replay(session: Session, run: str) -> int:
 def accept(session: Session, run: str, sets: Sequence[str]) -> None:
     """Decide again which rows are accepted, with no call.
 
-    Reads the stored scores, changes nothing, and says what the other rule would newly need.
+    Reads the stored scores, changes nothing, and says what the other rule would newly need. Without
+    --set: how many rows each threshold would keep.
     Example: nexa accept latest --set accept.min_score=0.75
     """
     from nexa_core.actions.reviewing import reaccept
 
     result = reaccept(run, sets, workspace=session.workspace)
+    if not sets:
+        from nexa_core.actions.thresholds import list_thresholds
+        from nexa_core.store.runs import open_run
+
+        found = open_run(session.workspace.artifacts_path, run)
+        result["thresholds"] = list_thresholds(found, session.workspace)
     output.answer(session.as_json, result, _show_accepted)
 
 
@@ -111,6 +118,25 @@ def _show_replay(result: Mapping[str, Any]) -> RenderableType:
     )
 
 
+def _show_thresholds(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """One line per threshold; those that other scores are missing for may be more."""
+    from nexa_core.cli import look
+    from nexa_core.cli.figures import show_count, show_share
+
+    rows = [
+        (
+            line["term"],
+            f"≥ {line['at_least']:g}",
+            show_count(line["accepted"]),
+            show_share(line["share"]),
+            f"and up to {show_count(line['unknown'])} never scored" if line["unknown"] else "",
+            look.say("now", "green") if line["now"] else "",
+        )
+        for line in lines
+    ]
+    return look.block("At other thresholds", look.columns(rows, right=(1, 2, 3)))
+
+
 def _show_accepted(result: Mapping[str, Any]) -> RenderableType:
     from nexa_core.cli import look
     from nexa_core.cli.figures import show_count
@@ -132,4 +158,5 @@ def _show_accepted(result: Mapping[str, Any]) -> RenderableType:
         look.inset(look.columns(rows, right=(1, 3))),
         look.block("Rejected by", look.columns(reasons, right=(1,))) if reasons else None,
         look.block("Would newly need", look.columns(needs)) if needs else None,
+        _show_thresholds(result["thresholds"]) if result.get("thresholds") else None,
     )

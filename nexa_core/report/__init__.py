@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nexa_core.report.folder import THRESHOLDS
 from nexa_core.report.writing import write_report
 
-__all__ = ["write_report"]
+__all__ = ["THRESHOLDS", "write_report"]

@@ -17,9 +17,12 @@ from nexa_core.store.layout import Run, ShardFolder
 from nexa_core.store.manifest import ShardEntry, Totals, read_manifest, total_entries
 from nexa_core.store.status import read_status
 
-__all__ = ["Facts", "TrainingFacts", "UnitFacts", "read_folder"]
+__all__ = ["THRESHOLDS", "Facts", "TrainingFacts", "UnitFacts", "read_folder"]
 
 T = TypeVar("T")
+
+THRESHOLDS = "thresholds.json"
+"""What the run would have kept at other thresholds; derived."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Facts:
     comparison: Mapping[str, Any] | None
     estimate: Mapping[str, Any] | None
     problems: tuple[str, ...]
+    thresholds: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def iterations(self) -> tuple[UnitFacts, ...]:
@@ -167,6 +171,7 @@ def read_folder(run: Run, reviews_folder: Path) -> Facts:
         units=_read_units(reader, run),
         reviews=reader.attempt(lambda: read_reviews(reviews_folder), ()),
         chain_problems=verify_chain(reviews_folder),
+        thresholds=tuple((reader.load(run.path / THRESHOLDS) or {}).get("lines", ())),
         dataset=reader.load(run.dataset / "manifest.json"),
         trainings=_read_trainings(reader, run),
         comparison=reader.load(run.evaluation / "comparison.json"),
