@@ -267,7 +267,7 @@ class Exporter(Protocol):
     The table has every column of the rows and, ready for training, `prompt` (the rendered text, or
     the turns of a conversation), `completion`, and where the model gave them `reasoning` and
     `tool_calls` (JSON); a null says that a row has none. A null in a column that comes back says
-    that the row cannot be trained on; a column `reason` may say why, and is not trained on.
+    that the row cannot be trained on; where a column `reason` comes back, it alone says so.
 
     `template` is how a prompt is written where the user does not say; `chat` says that a student is
     asked by messages, not by plain text; `sft` that the installed trainers read the format. With a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def package_runs(
         _require_good(rows, allow_short)
     identity = content_hash([run.id for run in found], 8)
     folder = Path(out) if out else workspace.artifacts_path / f"merged-{identity}" / "dataset"
-    result = merge_runs(bound, folder)
+    settings = shlex.join([*(f"--set={each}" for each in sets), *([f"--out={out}"] if out else [])])
+    result = merge_runs(bound, folder, settings)
     manifest = result.manifest
     told = ("rows", "reasons", "marks", "runs", "mixed", "moved_sources")
     return {**result.as_json(), **{name: manifest[name] for name in told}}

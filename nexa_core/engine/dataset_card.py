@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nexa_core.engine.candidates import NOT_CHOSEN
 from nexa_core.engine.card_parts import (
     describe_judges,
     describe_mix,
@@ -15,6 +16,7 @@ from nexa_core.engine.card_parts import (
     describe_sources,
     write_table,
 )
+from nexa_core.engine.dataset_rows import DUPLICATE, EVALUATION_MATCH
 
 __all__ = ["write_card"]
 
@@ -97,6 +99,17 @@ _MEANINGS = {
     "prompt": "what the student is asked, as text",
     "completion": "what it shall answer, without an end token",
     "messages": "the conversation; the last turn is what the student shall answer",
+    "tools": "the tools on offer, as JSON text; null where there are none",
+    "conversations": "the conversation as `from` and `value`; the last part is the answer",
+    "instruction": "what the student is asked",
+    "input": "what goes with the question; may be empty",
+    "output": "what it shall answer",
+    "chosen": "the best answer of those that were judged",
+    "rejected": "the worst answer of those that were judged",
+    "score_chosen": "the mean of the scores that rank, of the chosen answer",
+    "score_rejected": "the same of the rejected one",
+    "rejected_id": "identity of the row that holds the rejected answer",
+    "mixed_from": "the file a row was mixed in from; null for rows of a run",
     "id": "identity of the row",
     "source_id": "identity of the source row it came from",
     "sample": "number of the sample of that source row",
@@ -117,11 +130,15 @@ def _columns(manifest: Mapping[str, Any]) -> str:
     )
 
 
+_DROPPED = (EVALUATION_MATCH, DUPLICATE, *NOT_CHOSEN)
+
+
 def _yield(manifest: Mapping[str, Any]) -> str:
     mixed = sum(one["rows"] for one in manifest.get("mixed", ()))
     total = left = sum(manifest["rows"].values()) - mixed
     found = [("made", f"{total:,}", "", "100.0%")]
-    for reason, number in manifest["reasons"].items():
+    # What packaging dropped comes last: it saw only what was accepted.
+    for reason, number in sorted(manifest["reasons"].items(), key=lambda r: r[0] in _DROPPED):
         left -= number
         found.append((f"`{reason}`", f"−{number:,}", f"{left:,}", f"{left / total:.1%}"))
     surplus = manifest["rows"]["surplus"]

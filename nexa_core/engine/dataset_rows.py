@@ -207,7 +207,8 @@ class RowSorter:
     def _objections(self, table: pa.Table, exported: pa.Table) -> pa.Array:
         """Why an accepted row cannot be packaged, null where it can."""
         reason = pa.nulls(len(table), pa.string())
-        for name in reversed(_drop(exported, "reason").column_names):
+        told = "reason" in exported.column_names
+        for name in () if told else reversed(exported.column_names):
             reason = pc.if_else(pc.is_null(exported[name]), pa.scalar(f"no_{name}"), reason)
         for objecting in (exported, table):
             name = "reason" if objecting is exported else "unchosen"

@@ -82,11 +82,12 @@ def package_run(context: Context, units: Sequence[Any]) -> dict[str, Any]:
     return {"dataset": str(run.dataset), "packaged": manifest["rows"], "marks": manifest["marks"]}
 
 
-def merge_runs(runs: Sequence[RunRows], out: Path) -> PackageResult:
+def merge_runs(runs: Sequence[RunRows], out: Path, settings: str = "") -> PackageResult:
     """Package the accepted rows of runs as one dataset, as the first one's pipeline says.
 
     Equal texts are kept once, every source stays in the split in which its run's dataset has it
     (the first run's, where two disagree), and no row asks what any run's evaluation items ask.
+    `settings` is what the command line said beside the runs, for the line that packages again.
 
     Raises:
         UsageError: Rehearsals and real runs are named together; else as `package`.
@@ -101,7 +102,7 @@ def merge_runs(runs: Sequence[RunRows], out: Path) -> PackageResult:
             Part(one.shards, packaging, _split(one, own))
             for one, packaging, own in zip(runs, unified, packagings, strict=True)
         ]
-    return package_parts(parts, out, _trace(runs))
+    return package_parts(parts, out, _trace(runs, settings))
 
 
 def _refuse_rehearsals(runs: Sequence[RunRows]) -> None:
@@ -141,7 +142,7 @@ def _accepted_sources(shards: Sequence[Path]) -> Iterator[str]:
         yield from chosen["source_id"].to_pylist()
 
 
-def _trace(runs: Sequence[RunRows]) -> Origin:
+def _trace(runs: Sequence[RunRows], settings: str) -> Origin:
     """Where the rows come from: the first run's pipeline and gate, and what each run brought."""
     first = runs[0]
     reviews = read_reviews(first.reviews)
@@ -161,7 +162,7 @@ def _trace(runs: Sequence[RunRows]) -> Origin:
         checks=tuple(last.checks) if last else (),
         review_head=last.hash if last else None,
         marks=tuple(dict.fromkeys(marks)),
-        command=f"nexa package {' '.join(one.run.id for one in runs)}",
+        command=f"nexa package {' '.join(one.run.id for one in runs)} {settings}".strip(),
         parts=tuple(describe_part(one) for one in runs),
     )
 

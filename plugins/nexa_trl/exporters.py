@@ -55,7 +55,7 @@ class Messages:
 
     def _write(self, found: Conversation) -> dict[str, Any]:
         turns = [_turn(turn, self.options.reasoning) for turn in found.turns]
-        return {"messages": turns, "tools": found.tools or ""}
+        return {"messages": turns, "tools": found.tools}
 
 
 class Alpaca:
@@ -102,7 +102,7 @@ class ShareGPT:
 
     def _write(self, found: Conversation) -> dict[str, Any]:
         parts = [part for turn in found.turns for part in self._parts(turn)]
-        return {"conversations": parts, "tools": found.tools or ""}
+        return {"conversations": parts, "tools": found.tools}
 
     def _parts(self, turn: Mapping[str, Any]) -> Iterable[dict[str, str]]:
         calls = turn.get("tool_calls") or []
