@@ -224,3 +224,35 @@ def test_other_recipes_hold_together(tmp_path: Path, workspace: Workspace) -> No
     made = make_dataset(tmp_path / "chat")
     export_dataset(str(made), f"dir:{tmp_path / 'py'}", "unsloth", workspace=workspace)
     compile((tmp_path / "py" / "train.py").read_text(), "train.py", "exec")
+
+
+@pytest.mark.slow
+def test_trl_trains_on_its_recipe_as_it_is(tmp_path: Path, workspace: Workspace) -> None:
+    """`trl sft --config train.yaml` in the exported folder takes 20 steps; only the model is another."""
+    pytest.importorskip("trl")
+    import nexa_tiny
+
+    weights = next(Path(nexa_tiny.__file__).parent.rglob("*.safetensors")).parent
+    made = make_dataset(tmp_path / "run", PromptCompletion())
+    export_dataset(str(made), f"dir:{tmp_path / 'out'}", "trl", workspace=workspace)
+    code = (
+        "import sys\n"
+        "from trl import ModelConfig, ScriptArguments, SFTConfig, TrlParser\n"
+        "from trl.scripts.sft import main\n"
+        "from trl.scripts.utils import DatasetMixtureConfig\n"
+        "parser = TrlParser((ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig))\n"
+        "main(*parser.parse_args_and_config(['--config', 'train.yaml', *sys.argv[1:]]))"
+    )
+    changed = ["--model_name_or_path", str(weights), "--max_steps", "20", "--use_cpu", "true"]
+    changed += ["--bf16", "false", "--gradient_accumulation_steps", "1"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *changed],
+        cwd=tmp_path / "out",
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    state = json.loads(next((tmp_path / "out" / "student").rglob("trainer_state.json")).read_text())
+    assert state["global_step"] == 20
