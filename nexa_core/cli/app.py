@@ -51,6 +51,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Results": {
         "package": Entry("results", "Package accepted rows as a dataset."),
+        "export": Entry("exports", "Copy a packaged dataset to a folder, a store or the hub."),
         "train": Entry("results", "Train on a packaged dataset."),
         "evaluate": Entry("results", "Evaluate base against tuned."),
         "diff": Entry("differences", "Show what sets run B apart from run A."),
