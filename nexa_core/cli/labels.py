@@ -45,12 +45,12 @@ def label(session: Session, run: str, rows: int, seed: int) -> None:
             "Write them as JSON Lines of `row`, `verdict`, `reason` and give --labels to calibrate.",
         )
     opened = open_labelling(run, workspace=session.workspace, rows=rows, seed=seed)
-    said = _ask_all(opened, click.getchar, lambda: input("  why? "))
+    said = ask_all(opened, click.getchar, lambda: input("  why? "))
     done = {"run": opened.run, "labelled": said, "left": len(opened.rows) - said}
     output.answer(session.as_json, done, _show_done)
 
 
-def _ask_all(opened: Labelling, read_key: Callable[[], str], read_line: Callable[[], str]) -> int:
+def ask_all(opened: Labelling, read_key: Callable[[], str], read_line: Callable[[], str]) -> int:
     """Show row after row and keep what is said; how many rows have a verdict now."""
     at = 0
     while at < len(opened.rows):

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import pytest
 
 from nexa_core.actions.labelling import calibrate, open_labelling, warn_of_judges
 from nexa_core.actions.running import run_pipeline
+from nexa_core.cli.labels import ask_all
 from nexa_core.errors import StoreError, UsageError
 from nexa_core.store.labels import Label, add_label, read_labels
 from nexa_core.store.layout import Run
@@ -66,24 +64,26 @@ def test_rows_are_shown_blind_and_of_both_kinds(judged: Workspace) -> None:
 
 
 def test_keys_are_kept_at_once_and_taken_up_again(judged: Workspace) -> None:
-    """In a real terminal: accept, reject with a reason, take back, skip, end; then the rest."""
-    main, side = pty.openpty()
-    command = [sys.executable, "-m", "nexa_core", "label", "j", "--rows", "5", "--seed", "7"]
-    process = subprocess.Popen(
-        command, cwd=judged.root, stdin=side, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    os.close(side)
-    time.sleep(2.5)
-    for key in ("a", "d", "wrong\n", "z", "s", "q"):
-        os.write(main, key.encode())
-        time.sleep(0.4)
-    out, err = process.communicate(timeout=30)
-    os.close(main)
-    assert process.returncode == 0, err
-    assert b"2 rows of 'j' labelled, 3 left" in out
+    """Accept, a key that means nothing, reject with a reason, take back, skip, end; then the rest."""
+    opened = open_labelling("j", workspace=judged, rows=5, seed=7)
+    keys, lines = iter("axdzsq"), iter(["wrong"])
+    assert ask_all(opened, lambda: next(keys), lambda: next(lines)) == 2
+    written = (judged.reviews_path / "j" / "labels").glob("*.jsonl")
+    said = [json.loads(line)["verdict"] for path in written for line in path.open()]
+    assert said == ["accept", "reject", "undo", "skip"]
     labels = read_labels(judged.reviews_path / "j" / "labels")
     assert sorted(label.verdict for label in labels.values()) == ["accept", "skip"]
     assert len(open_labelling("j", workspace=judged, rows=5, seed=7).rows) == 3
+
+
+def test_without_a_terminal_nothing_is_asked(judged: Workspace) -> None:
+    """A script is told how to give labels instead."""
+    command = [sys.executable, "-m", "nexa_core", "label", "j"]
+    done = subprocess.run(
+        command, cwd=judged.root, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "JSON Lines" in done.stderr
 
 
 def write_labels(folder: Path, workspace: Workspace, flip: int) -> Path:
