@@ -128,7 +128,10 @@ def test_preview_shows_rows_and_decisions(pipeline, invoke):
     assert not list(Path("artifacts").glob("*/run.json"))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_an_interrupted_run_goes_on(pipeline, workspace, invoke, number, code):
     """A signal brings the run to a safe end and its own exit code; resume loses and doubles nothing."""
     write_rows(workspace / "rows.jsonl", 1500, empty=0)

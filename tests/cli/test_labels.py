@@ -69,7 +69,8 @@ def test_keys_are_kept_at_once_and_taken_up_again(judged: Workspace) -> None:
     keys, lines = iter("axdzsq"), iter(["wrong"])
     assert ask_all(opened, lambda: next(keys), lambda: next(lines)) == 2
     written = (judged.reviews_path / "j" / "labels").glob("*.jsonl")
-    said = [json.loads(line)["verdict"] for path in written for line in path.open()]
+    lines_of = (path.read_text().splitlines() for path in written)
+    said = [json.loads(line)["verdict"] for lines in lines_of for line in lines]
     assert said == ["accept", "reject", "undo", "skip"]
     labels = read_labels(judged.reviews_path / "j" / "labels")
     assert sorted(label.verdict for label in labels.values()) == ["accept", "skip"]

@@ -176,6 +176,7 @@ def test_the_hub_gets_a_private_repository(
     assert kept["files"] == list_files(made)
 
 
+@pytest.mark.slow
 def test_trl_reads_its_recipe(tmp_path: Path, workspace: Workspace) -> None:
     """trl's own parser takes every key of the recipe, and finds the data from that folder."""
     pytest.importorskip("trl")

@@ -15,6 +15,7 @@ from nexa_litellm.names import NAMES
 
 # LiteLLM keeps its clients beyond the loop of a test.
 pytestmark = [
+    pytest.mark.slow,  # importing litellm takes longer than its tests
     pytest.mark.filterwarnings("ignore:::(litellm|httpx|pydantic|openai|aiohttp)"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

@@ -179,6 +179,7 @@ def train(
     return QloraTrainer(QloraOptions(**given)).train(dataset, out, on_event, resume)
 
 
+@pytest.mark.slow
 def test_a_student_is_trained(student: Path, dataset: Path, tmp_path: Path) -> None:
     """nf4 weights and an adapter on this machine: the loss falls, and every figure is kept."""
     events: list[Event] = []
