@@ -204,8 +204,11 @@ def _read_rows(run: Run) -> Iterator[dict[str, Any]]:
     for folder in [*run.iterations()[-1:], run.scale]:
         for entry in read_manifest(folder.path):
             table = pq.read_table(folder.shards / f"{entry.shard:05d}.parquet")
+            # A row that was tried again stands for itself no longer; retries lie in the same shard.
+            again = set(table["parent_id"].drop_null().to_pylist())
             for row in table.to_pylist():
-                yield {**row, "scores": row.get("scores") or {}}
+                if row["id"] not in again:
+                    yield {**row, "scores": row.get("scores") or {}}
 
 
 def _all_scores(run: Run, judge: str) -> list[float]:
