@@ -23,12 +23,11 @@ from nexa_core.engine.dispatch import (
     CallJournal,
     Dispatch,
     Line,
-    charge_of,
-    describe_failure,
+    settle_try,
 )
 from nexa_core.errors import BudgetError, CallFailed, Charge, Failure, ModelError
 from nexa_core.protocols import BatchModel, BatchState
-from nexa_core.records import Completion, Request, encode_json
+from nexa_core.records import Request
 
 T = TypeVar("T")
 POLL_SECONDS = (1.0, 60.0)
@@ -184,32 +183,8 @@ class Deferred:
             answer.tries += 1
             answer.seconds = time.monotonic() - began
             found = results.get(request.id) or _missing(state)
-            self._settle(request, found, chunk.held[request.id], answer)
-
-    def _settle(
-        self, request: Request, found: Completion | CallFailed, held: Reservation, answer: Answer
-    ) -> None:
-        role = self.caller.role
-        if isinstance(found, CallFailed):
-            cost, risk = charge_of(found, self.line, held.nano)
-            answer.error, answer.failures = found, [*answer.failures, str(found.failure)]
-            if self.journal is not None:
-                fields = {**describe_failure(found), "cost_nano": cost, "at_risk_nano": risk}
-                self.journal.fail(request.id, role=role, **fields)
-        else:
-            cost, risk = self.line.price(found.usage), 0
-            answer.reply, answer.error = found, None
-            answer.encoded = encode_json(found.as_json())
-            if self.journal is not None:
-                name = self.line.model.name
-                fields = {"reply": answer.encoded, "cost_nano": cost, "model": name}
-                self.journal.reply(request.id, role=role, **fields)
-        if risk:
-            held.lose()
-        else:
-            held.settle(cost)
-        answer.cost_nano += cost
-        answer.at_risk_nano += risk
+            held = chunk.held[request.id]
+            settle_try(found, request.id, self.line, held, answer, self.journal)
 
     async def _wait(self, batch_id: str) -> BatchState:
         pause = POLL_SECONDS[0]

@@ -197,7 +197,6 @@ class Dispatch:
             answer.seconds = time.monotonic() - began
             self._close(line, admission, began, held, request, reply, failed, answer, journal)
             if failed is None:
-                answer.reply, answer.error = reply, None
                 return answer
             if not isinstance(failed, CallFailed):
                 return answer
@@ -273,42 +272,19 @@ class Dispatch:
         answer: Answer,
         journal: CallJournal | None,
     ) -> None:
-        """Journal what came, settle the money, free the place; the journal comes first."""
+        """Settle what came, free the place; what no further try can mend is raised."""
+        settle_try(failed or reply, request.id, line, held, answer, journal)
         if failed is None:
-            cost, risk = line.price(reply.usage), 0
-            answer.encoded = encode_json(reply.as_json())
-            if journal is not None:
-                journal.reply(
-                    request.id,
-                    role=held.role,
-                    reply=answer.encoded,
-                    cost_nano=cost,
-                    model=line.model.name,
-                )
-            used, quota = _tokens(reply.usage), reply.quota
+            used, completed, quota = (
+                _tokens(reply.usage),
+                reply.usage.completion_tokens,
+                reply.quota,
+            )
             self.answered += 1
         else:
-            cost, risk = charge_of(failed, line, held.nano)
-            answer.failures.append(_class_of(failed))
+            used, completed, quota = 0, 0, None
             self.failures[_class_of(failed)] += 1
-            answer.error = failed
-            if journal is not None:
-                journal.fail(
-                    request.id,
-                    role=held.role,
-                    cost_nano=cost,
-                    at_risk_nano=risk,
-                    **describe_failure(failed),
-                )
-            used, quota = 0, None
-        if risk:
-            held.lose()
-        else:
-            held.settle(cost)
-        answer.cost_nano += cost
-        answer.at_risk_nano += risk
         admission.charge_tokens(used - _expected_tokens(line, request))
-        completed = reply.usage.completion_tokens if failed is None else 0
         seen = failed if isinstance(failed, CallFailed) else None
         admission.leave(began, seen, completed, quota, self._late)
         if isinstance(failed, NexaError):
@@ -397,6 +373,40 @@ class Dispatch:
 def _finish(nap: asyncio.Future[None]) -> None:
     if not nap.done():
         nap.set_result(None)
+
+
+def settle_try(
+    found: Any,
+    call_id: str,
+    line: Line,
+    held: Reservation,
+    answer: Answer,
+    journal: CallJournal | None,
+) -> None:
+    """Journal one reply, or the exception in its place, then settle its money and note both.
+
+    The journal comes first: what is settled is on record.
+    """
+    if isinstance(found, Exception):
+        cost, risk = charge_of(found, line, held.nano)
+        answer.error = found
+        answer.failures.append(_class_of(found))
+        if journal is not None:
+            money = {"cost_nano": cost, "at_risk_nano": risk}
+            journal.fail(call_id, role=held.role, **money, **describe_failure(found))
+    else:
+        cost, risk = line.price(found.usage), 0
+        answer.reply, answer.error = found, None
+        answer.encoded = encode_json(found.as_json())
+        if journal is not None:
+            fields = {"reply": answer.encoded, "cost_nano": cost, "model": line.model.name}
+            journal.reply(call_id, role=held.role, **fields)
+    if risk:
+        held.lose()
+    else:
+        held.settle(cost)
+    answer.cost_nano += cost
+    answer.at_risk_nano += risk
 
 
 def charge_of(failed: Exception, line: Line, reserved: int) -> tuple[int, int]:
