@@ -16,7 +16,7 @@ import click
 
 from nexa_core.errors import DiskFullError, NexaError, Place, StoreError, UsageError
 from nexa_core.secrets import redact
-from nexa_core.terminal import safe_text
+from nexa_core.visible import make_visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -128,14 +128,14 @@ class CutShortError(NexaError):
 def _format(error: NexaError) -> str:
     """What was asked and why not; what would work; where: a line each."""
     label = _style("error", fg="red", bold=True)
-    parts = [error.problem, error.fix, _style(str(error.place), dim=True) if error.place else ""]
-    return redact("\n".join(f"{_indent(part, 7)}" for part in parts if part)).replace(
-        " " * 7, f"{label}  ", 1
-    )
+    told = [_indent(part, 7) for part in (error.problem, error.fix) if part]
+    if error.place:
+        told.append(" " * 7 + _style(str(error.place), dim=True))
+    return redact("\n".join(told)).replace(" " * 7, f"{label}  ", 1)
 
 
 def _indent(text: str, width: int) -> str:
-    return "\n".join(" " * width + safe_text(line) for line in text.splitlines())
+    return "\n".join(" " * width + make_visible(line) for line in text.splitlines())
 
 
 def _redacted(value: Any) -> Any:
@@ -201,7 +201,8 @@ def _traceback(error: BaseException) -> str:
 
 
 def _style(text: str, **style: Any) -> str:
-    return click.style(safe_text(text), **style) if _is_coloured() else text
+    shown = make_visible(text)
+    return click.style(shown, **style) if _is_coloured() else shown
 
 
 def _is_coloured() -> bool:
@@ -210,9 +211,9 @@ def _is_coloured() -> bool:
 
 
 def _write(text: str, safe: bool = False) -> None:
-    """Write a line to stderr; `safe` text has been through `safe_text` and may hold our own colours."""
+    """Write a line to stderr; `safe` text has been through `make_visible` and may hold our own colours."""
     try:
-        sys.stderr.write((text if safe else safe_text(redact(text))) + "\n")
+        sys.stderr.write((text if safe else make_visible(redact(text))) + "\n")
         sys.stderr.flush()
     except OSError:
         pass  # nobody listens to stderr, and that stops no command

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nexa_core.cli import output
-from nexa_core.cli.figures import show_count, show_many, show_number, show_share, show_usd
 from nexa_core.cli.session import Command, Session, pass_session
+from nexa_core.figures import show_count, show_many, show_number, show_share, show_usd
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

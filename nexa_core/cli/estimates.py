@@ -9,8 +9,8 @@ import click
 
 from nexa_core.cli import diagnostics, output
 from nexa_core.cli.campaigns import with_sets
-from nexa_core.cli.figures import show_count, show_many, show_percent, show_span, show_usd
 from nexa_core.cli.session import Command, Session, pass_session
+from nexa_core.figures import show_count, show_many, show_percent, show_span, show_usd
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -9,8 +9,8 @@ import click
 
 from nexa_core.cli import output
 from nexa_core.cli.campaigns import with_sets
-from nexa_core.cli.figures import show_many
 from nexa_core.cli.session import Command, Group, Session, pass_session
+from nexa_core.figures import show_many
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -121,7 +121,7 @@ def _show_replay(result: Mapping[str, Any]) -> RenderableType:
 def _show_thresholds(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
     """One line per threshold; those that other scores are missing for may be more."""
     from nexa_core.cli import look
-    from nexa_core.cli.figures import show_count, show_share
+    from nexa_core.figures import show_count, show_share
 
     rows = [
         (
@@ -139,7 +139,7 @@ def _show_thresholds(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 def _show_accepted(result: Mapping[str, Any]) -> RenderableType:
     from nexa_core.cli import look
-    from nexa_core.cli.figures import show_count
+    from nexa_core.figures import show_count
 
     before, after = result["rows_before"], result["rows_after"]
     rows = [

@@ -126,7 +126,7 @@ def _show_calibration(result: Mapping[str, Any]) -> RenderableType:
 
 def _show_judge(one: Mapping[str, Any]) -> RenderableType:
     from nexa_core.cli import look
-    from nexa_core.cli.figures import show_percent
+    from nexa_core.figures import show_percent
 
     if "kappa" not in one:
         return look.say("scored none of the labelled rows", "dim")

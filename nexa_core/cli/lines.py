@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nexa_core.actions.watching import Progress
-from nexa_core.cli.figures import show_count, show_number, show_span, show_usd
-from nexa_core.cli.rules import describe_check
+from nexa_core.figures import show_count, show_number, show_span, show_usd
+from nexa_core.phrases import describe_check
 
 __all__ = ["Lines"]
 

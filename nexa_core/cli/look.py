@@ -1,6 +1,6 @@
 """How everything printed looks: a few styles, and text and tables made with them.
 
-Every text goes through `safe_text` here; markup is never read.
+Every text goes through `make_visible` here; markup is never read.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from nexa_core.cli.figures import show_number
-from nexa_core.terminal import safe_text
+from nexa_core.figures import show_number
+from nexa_core.visible import make_visible
 
 __all__ = [
     "blank",
@@ -62,7 +62,7 @@ def style_of(word: object) -> str:
 
 def say(text: object, style: str = "") -> Text:
     """Text as it is, in a style."""
-    return Text(safe_text(text), style=style)
+    return Text(make_visible(text), style=style)
 
 
 def line(*parts: object) -> Text:
@@ -71,9 +71,9 @@ def line(*parts: object) -> Text:
         *(
             part
             if isinstance(part, Text)
-            else (safe_text(part[0]), str(part[1]))
+            else (make_visible(part[0]), str(part[1]))
             if isinstance(part, tuple)
-            else safe_text(part)
+            else make_visible(part)
             for part in parts
         )
     )

@@ -7,13 +7,12 @@ import dataclasses
 import io
 import json
 import math
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nexa_core.cli.diagnostics import ReaderGoneError
-from nexa_core.terminal import safe_text
+from nexa_core.visible import Substitutes, make_visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -24,9 +23,7 @@ T = TypeVar("T")
 
 _NATURAL_WIDTH = 4_000
 """Where stdout is no terminal nothing is cut or folded: lines are as long as what they say."""
-_CONTROL_IN_JSON = re.compile(
-    "[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e0fff]"
-)
+_ESCAPED = Substitutes(lambda character: json.dumps(character)[1:-1])
 
 
 def answer(as_json: bool, value: T, show: Callable[[T], RenderableType]) -> None:
@@ -48,12 +45,12 @@ def write_json(value: Any, indent: int | None = 2) -> str:
     Numbers that JSON has no word for (NaN, infinities) become null.
     """
     text = json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
-    return _CONTROL_IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    return text.translate(_ESCAPED)
 
 
 def print_text(text: str) -> None:
     """Print a line of text."""
-    _write(safe_text(text) + "\n")
+    _write(make_visible(text) + "\n")
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -83,7 +80,7 @@ def _console(file: Any, width: int | None) -> Console:
 
 def _csv_cell(value: Any) -> str:
     text = "" if value is None else _text(value)
-    return safe_text(text) if sys.stdout.isatty() else text
+    return make_visible(text) if sys.stdout.isatty() else text
 
 
 def _text(value: Any) -> str:

@@ -10,8 +10,8 @@ import click
 
 from nexa_core.cli import diagnostics, output
 from nexa_core.cli.campaigns import with_sets
-from nexa_core.cli.figures import show_usd
 from nexa_core.cli.session import Command, Session, pass_session
+from nexa_core.figures import show_usd
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -73,7 +73,7 @@ def show_plan(found: Mapping[str, Any]) -> RenderableType:
 def _show_pilot(pilot: Mapping[str, Any]) -> RenderableType:
     """What the pilot begins with, and for each rule the chance to pass at assumed failure rates."""
     from nexa_core.cli import look
-    from nexa_core.cli.figures import show_count, show_many, show_percent
+    from nexa_core.figures import show_count, show_many, show_percent
 
     title, first = f"Gate {pilot['gate']}", pilot["rows_first"]
     if not isinstance(first, int):

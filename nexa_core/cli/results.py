@@ -50,7 +50,7 @@ def package(
 def show_dataset(made: Mapping[str, Any]) -> RenderableType:
     """Where a merged dataset is, and what became of the rows."""
     from nexa_core.cli import look
-    from nexa_core.cli.figures import show_count
+    from nexa_core.figures import show_count
 
     rows = [(name.replace("_", " "), show_count(n)) for name, n in made["rows"].items() if n]
     rows += [(f"of it from {one['path']}", show_count(one["rows"])) for one in made["mixed"]]
@@ -103,8 +103,8 @@ def train(
 
 def _tell_progress(event: Any) -> None:
     from nexa_core.cli import diagnostics
-    from nexa_core.cli.figures import show_number
     from nexa_core.events import TrainingProgressed, WarningRaised
+    from nexa_core.figures import show_number
 
     if isinstance(event, TrainingProgressed):
         metrics = "".join(f" · {name} {show_number(v)}" for name, v in event.metrics.items())
@@ -115,7 +115,7 @@ def _tell_progress(event: Any) -> None:
 
 def _show_training(trained: Mapping[str, Any]) -> RenderableType:
     from nexa_core.cli import look
-    from nexa_core.cli.figures import show_count, show_number, show_span
+    from nexa_core.figures import show_count, show_number, show_span
 
     rows = [
         ("adapter", trained["adapter"]),
@@ -186,7 +186,7 @@ def report(session: Session, run: str) -> None:
 def show_comparison(result: Mapping[str, Any]) -> RenderableType:
     """The 2 × 2 table of a paired comparison, and what it proves."""
     from nexa_core.cli import look
-    from nexa_core.cli.figures import show_count, show_share
+    from nexa_core.figures import show_count, show_share
 
     b, c, n = result["b"], result["c"], result["n"]
     right_a, right_b = result["a"] + b, result["a"] + c

@@ -71,7 +71,7 @@ def show_runs(runs: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 def _row(run: Mapping[str, Any]) -> tuple[object, ...]:
     from nexa_core.cli import look
-    from nexa_core.cli.figures import show_age, show_count, show_usd
+    from nexa_core.figures import show_age, show_count, show_usd
 
     word = look.say(run["status"], look.style_of(run["status"]))
     if "error" in run:

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from nexa_core.actions.watching import Progress
 from nexa_core.cli import look
-from nexa_core.cli.figures import show_count, show_number, show_span, show_usd
 from nexa_core.cli.trail import show_checks
+from nexa_core.figures import show_count, show_number, show_span, show_usd
 
 __all__ = ["Screen", "draw"]
 

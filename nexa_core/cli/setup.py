@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nexa_core.cli import output
-from nexa_core.cli.figures import show_many
 from nexa_core.cli.session import Command, Session, pass_session
+from nexa_core.figures import show_many
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -47,7 +47,7 @@ def show_run(run: Mapping[str, Any]) -> RenderableType:
 
 def _head(run: Mapping[str, Any]) -> RenderableType:
     from nexa_core.cli import look
-    from nexa_core.cli.figures import show_age
+    from nexa_core.figures import show_age
 
     word = run["status"]
     process = f" by process {run['pid']}" if run["pid"] else ""
@@ -62,7 +62,7 @@ def _head(run: Mapping[str, Any]) -> RenderableType:
 
 def _phases(run: Mapping[str, Any]) -> RenderableType | None:
     from nexa_core.cli import look
-    from nexa_core.cli.figures import show_span
+    from nexa_core.figures import show_span
 
     parts: list[object] = []
     for name, seconds in run["phases"].items():
@@ -73,7 +73,7 @@ def _phases(run: Mapping[str, Any]) -> RenderableType | None:
 def _rows(run: Mapping[str, Any]) -> RenderableType:
     """The yield as a waterfall: what every reason took, and what was left after it."""
     from nexa_core.cli import look
-    from nexa_core.cli.figures import show_count, show_share
+    from nexa_core.figures import show_count, show_share
 
     total = left = sum(run["rows"].values())
     rows: list[tuple[object, ...]] = [("made", show_count(total), "", _bar(1.0), "100.0 %")]
@@ -107,7 +107,7 @@ def _bar(share: float, width: int = 24) -> str:
 def _mixes(run: Mapping[str, Any]) -> list[RenderableType]:
     """Who served a role, where it was more than one."""
     from nexa_core.cli import look
-    from nexa_core.cli.figures import show_share
+    from nexa_core.figures import show_share
 
     lines: list[RenderableType] = []
     for role, servers in run["served"].items():
@@ -120,7 +120,7 @@ def _mixes(run: Mapping[str, Any]) -> list[RenderableType]:
 
 def _costs(run: Mapping[str, Any]) -> RenderableType:
     from nexa_core.cli import look
-    from nexa_core.cli.figures import show_count, show_usd
+    from nexa_core.figures import show_count, show_usd
 
     calls = run["calls"]
     parts = [f"{show_count(calls.get(key, 0))} {key}" for key in ("asked", "replayed", "reused")]

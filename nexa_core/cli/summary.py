@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import RenderableType
 
 from nexa_core.cli import look
-from nexa_core.cli.figures import show_count, show_number, show_share, show_span, show_usd
 from nexa_core.cli.trail import show_decisions
+from nexa_core.figures import show_count, show_number, show_share, show_span, show_usd
 
 __all__ = ["next_command", "show_outcome"]
 

@@ -9,8 +9,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from nexa_core.cli import look
-from nexa_core.cli.figures import show_number
-from nexa_core.cli.rules import show_bounds, show_counted, show_rule, show_value, show_verdict
+from nexa_core.figures import show_number
+from nexa_core.phrases import show_bounds, show_counted, show_rule, show_value, show_verdict
 
 __all__ = ["show_changes", "show_checks", "show_decisions"]
 

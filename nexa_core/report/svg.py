@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup, escape
 
-from nexa_core.report.visible import make_visible
+from nexa_core.visible import make_visible
 
 __all__ = ["draw", "element", "place_text"]
 

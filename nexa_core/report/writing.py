@@ -20,10 +20,11 @@ from nexa_core.report.samples import choose_samples
 from nexa_core.report.timing import count_cost, measure_times
 from nexa_core.report.trail import trace_decisions
 from nexa_core.report.training import show_training
-from nexa_core.report.visible import make_visible, mark_visible
+from nexa_core.report.visible import mark_visible
 from nexa_core.report.yields import list_units, trace_yield
 from nexa_core.store.files import disk_errors, replace_file
 from nexa_core.store.layout import Run
+from nexa_core.visible import make_visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from nexa_core.gates.wording import describe_rule, show_percent
 from nexa_core.records import GateCheck, Verdict
 from nexa_core.reviews.record import Review
 from nexa_core.stats.sequential import pass_limits
+from nexa_core.visible import make_visible
 
 __all__ = ["explain_check", "render_review"]
 
@@ -135,18 +135,10 @@ def _samples(review: Review) -> str:
 def _indent(row: Mapping[str, Any]) -> str:
     """A row as an indented block, in which Markdown marks up nothing."""
     text = json.dumps(row, indent=1, ensure_ascii=False)
-    return "\n".join(f"    {_show_hidden(line)}" for line in text.split("\n"))
+    return "\n".join(f"    {make_visible(line)}" for line in text.split("\n"))
 
 
 def _inert(text: str) -> str:
     """Text on one line in which no character marks up, hides or moves anything."""
-    shown = _show_hidden(" ".join(text.split()))
+    shown = make_visible(" ".join(text.split()))
     return _MARKS.sub(r"\\\g<0>", shown)
-
-
-def _show_hidden(text: str) -> str:
-    """Control and format characters as their code points: escapes, overrides, zero widths."""
-    return "".join(
-        f"\\u{ord(c):04x}" if unicodedata.category(c) in {"Cc", "Cf", "Zl", "Zp", "Co", "Cs"} else c
-        for c in text
-    )

@@ -185,7 +185,7 @@ def test_model_text_on_the_screen_is_shown_as_text():
     progress = told(*START, IterationStarted(1, {"a.b": 1}, 5))
     progress.changes = {"a.b": [0, 1]}
     progress.changed_for = "[/] [bold]\x1b]0;owned\x07 because"
-    assert "[/] [bold] because" in text_of(draw(progress, 1010.0))
+    assert "[/] [bold]‹U+001B›]0;owned‹U+0007› because" in text_of(draw(progress, 1010.0))
 
 
 def test_the_screen_leaves_nothing_behind():

@@ -112,9 +112,9 @@ def test_secrets_are_named_and_never_shown(capsys, monkeypatch):
 
 
 def test_an_error_cannot_steer_the_terminal(capsys):
-    """Escape sequences in what is quoted are not passed on."""
+    """Escape sequences in what is quoted are shown, and do nothing."""
     settle(StepError("the model said \x1b]0;owned\x07 and [red]so[/red]"))
-    assert "the model said  and [red]so[/red]" in capsys.readouterr().err
+    assert "said ‹U+001B›]0;owned‹U+0007› and [red]so[/red]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_nothing_else_can_be_reached_or_changed(sql, run, invoke):
 def test_the_table_shows_text_as_text(run, invoke):
     """What a model wrote can neither steer the terminal nor be read as markup."""
     done = invoke("query", "select response from rows limit 1")
-    assert done.out == "response\nabcd [/] [bold]x\n"
+    assert done.out == "response\nab‹U+001B›]0;pwned‹U+0007›cd [/] [bold]x\n"
 
 
 def test_csv_is_exact(run, invoke):

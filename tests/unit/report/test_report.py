@@ -17,8 +17,9 @@ from nexa_core.report import write_report
 from nexa_core.report.figures import show_money, show_p, show_seconds
 from nexa_core.report.plots import place_share
 from nexa_core.report.timing import measure_times
-from nexa_core.report.visible import make_visible, mark_visible
+from nexa_core.report.visible import mark_visible
 from nexa_core.store.layout import Run
+from nexa_core.visible import make_visible
 from nexa_core.workspace import find_workspace
 
 HOSTILE = (

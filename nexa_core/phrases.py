@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nexa_core.cli.figures import show_count, show_percent, show_share
+from nexa_core.figures import show_count, show_percent, show_share
 
 __all__ = [
     "describe_check",
