@@ -141,7 +141,10 @@ class CallsProgressed(Event):
 
 @dataclass(frozen=True, slots=True)
 class RowsSampled(Event):
-    """A few rows as they are, so that a screen can show what the run is making."""
+    """A few rows as they are, so that a screen can show what the run is making; two a second at most.
+
+    Long text is cut. A check that depends on other rows may still reject what is shown as accepted.
+    """
 
     unit: str
     rows: Sequence[Mapping[str, Any]]

@@ -12,6 +12,7 @@ from nexa_core.engine.announcer import Announcer
 from nexa_core.engine.budget import make_budget
 from nexa_core.engine.dispatch import Dispatch
 from nexa_core.engine.plan import Plan
+from nexa_core.engine.sampling import RowSampler
 from nexa_core.engine.sources import SourceRow, invent_rows, read_source, sample_rows
 from nexa_core.events import WarningRaised
 from nexa_core.protocols import Source
@@ -69,6 +70,11 @@ class Context:
             lambda notice: self.announcer.announce(WarningRaised(notice)),
         )
         return Dispatch(budget, self.stop.check, self.announcer.announce)
+
+    @cached_property
+    def sampler(self) -> RowSampler:
+        """Shows a few of the run's rows while they are made."""
+        return RowSampler(self.announcer.announce)
 
     @property
     def seed(self) -> int:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from nexa_core.engine.context import Context
 from nexa_core.engine.plan import Plan
-from nexa_core.engine.unit import Unit, shorten
+from nexa_core.engine.sampling import shorten
+from nexa_core.engine.unit import Unit
 from nexa_core.errors import PluginError, boundary
 from nexa_core.gates import Gate, Look, Ruling, assess_gate, conclude, decide
 from nexa_core.records import Decision, Evidence, GateCheck, Opinion, Verdict

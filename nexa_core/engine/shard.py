@@ -65,31 +65,41 @@ async def run_steps(
     order: ShardOrder,
     calls: Calls,
     on_progress: Callable[[str, int], None] = lambda step, rows: None,
+    on_settled: Callable[[Batch], None] = lambda batch: None,
 ) -> Batch:
-    """Every row of the order, settled as accepted, rejected or failed; set checks still to be folded."""
+    """Every row of the order, settled as accepted, rejected or failed; set checks still to be folded.
+
+    `on_progress` is told of rows that have passed a step, `on_settled` of rows that have passed all.
+    """
     failures = {n: row.error for n, row in enumerate(order.rows) if row.error is not None}
     fresh = Batch.start(rows_table(order.rows), failures)
     steps = plan.build_steps(calls)
-    done = [await _through(plan, steps, fresh, on_progress)]
+    done = [await _through(plan, steps, fresh, on_progress, on_settled)]
     if plan.retry is not None:
         for attempt in range(1, plan.retry.attempts + 1):
             again = _retried(plan, done[-1], attempt)
             if again is None:
                 break
-            done.append(
-                await _through(plan, plan.build_steps(calls, retry=True), again, on_progress)
-            )
+            steps = plan.build_steps(calls, retry=True)
+            done.append(await _through(plan, steps, again, on_progress, on_settled))
     return concat(done)
 
 
 async def _through(
-    plan: Plan, steps: Sequence[Step], batch: Batch, on_progress: Callable[[str, int], None]
+    plan: Plan,
+    steps: Sequence[Step],
+    batch: Batch,
+    on_progress: Callable[[str, int], None],
+    on_settled: Callable[[Batch], None],
 ) -> Batch:
     size = MICRO_BATCH if plan.asks_models else max(1, len(batch))
     stream = slices(batch, size)
     for step in steps:
         stream = _watched(step.run(stream), step.id, on_progress)
-    settled = [accept_rows(rows, plan.accept_rule) async for rows in stream]
+    settled: list[Batch] = []
+    async for rows in stream:
+        settled.append(accept_rows(rows, plan.accept_rule))
+        on_settled(settled[-1])
     return concat(settled) if settled else batch
 
 

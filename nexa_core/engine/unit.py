@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from nexa_core.engine.sources import SourceRow
 from nexa_core.engine.steps.check import one_piece
 from nexa_core.engine.tallies import tally_rows
 from nexa_core.errors import CheckError, TooManyFailuresError, UsageError, boundary
-from nexa_core.events import RowsSampled, ShardCommitted, ShardProgressed, WarningRaised
+from nexa_core.events import ShardCommitted, ShardProgressed, WarningRaised
 from nexa_core.records import State
 from nexa_core.store import journal as journals
 from nexa_core.store import manifest as manifests
@@ -30,9 +30,7 @@ from nexa_core.store.money import journal_money
 from nexa_core.store.recovery import take_back
 from nexa_core.store.runs import ShardFolder
 
-SAMPLED_ROWS = 2
 FEWEST_ROWS_TO_GIVE_UP = 20
-LONGEST_SAMPLE = 400
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,9 @@ class Unit:
             journal_money(found),
         )
         try:
-            batch = await run_steps(self.plan, order, calls, self._progress(order))
+            batch = await run_steps(
+                self.plan, order, calls, self._progress(order), self._sampler(order)
+            )
         except BaseException:
             await calls.drain()
             journal.close()
@@ -145,6 +145,10 @@ class Unit:
 
         return report
 
+    def _sampler(self, order: ShardOrder) -> Callable[[Batch], None]:
+        name = f"{self.name}/{order.name}"
+        return lambda batch: self.context.sampler.offer(name, batch)
+
     async def commit(self, work: Work, quota: int | None = None) -> manifests.ShardEntry:
         """Fold, stamp and store a shard; shards are committed in order.
 
@@ -153,7 +157,7 @@ class Unit:
         """
         entry, table = await asyncio.to_thread(self._store, work, quota)
         self.entries.append(entry)
-        self._announce(entry, table)
+        self._announce(entry)
         self._give_up_if_failing(table)
         return entry
 
@@ -211,13 +215,11 @@ class Unit:
                     states[named.id], _ = named.check.fold(states[named.id], kept)
         return states
 
-    def _announce(self, entry: manifests.ShardEntry, table: pa.Table) -> None:
+    def _announce(self, entry: manifests.ShardEntry) -> None:
         cost = sum(entry.cost_nano.values())
         self.context.announcer.announce(
             ShardCommitted(entry.unit, entry.rows, entry.calls, cost, entry.seconds)
         )
-        rows = [shorten(row) for row in table.slice(0, SAMPLED_ROWS).to_pylist()]
-        self.context.announcer.announce(RowsSampled(entry.unit, rows))
 
     def _give_up_if_failing(self, table: pa.Table) -> None:
         failed, total = self.count(State.FAILED), sum(sum(e.rows.values()) for e in self.entries)
@@ -271,14 +273,3 @@ def _counted(column: pa.ChunkedArray) -> dict[str, int]:
     counts = pc.value_counts(column.drop_null())
     pairs = ((item["values"].as_py(), item["counts"].as_py()) for item in counts)
     return dict(sorted(pairs))
-
-
-def shorten(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as events and reviews show it: long text cut, provenance left out."""
-    return {
-        name: f"{value[:LONGEST_SAMPLE]}…"
-        if isinstance(value, str) and len(value) > LONGEST_SAMPLE
-        else value
-        for name, value in row.items()
-        if name != "provenance"
-    }
