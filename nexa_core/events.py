@@ -158,6 +158,8 @@ class GateDecided(Event):
     review: str
     """Hash of the review record: the head of the chain."""
     reason: str = ""
+    phase: str = "pilot"
+    """The phase that was decided on; those after the pilot have iteration 0."""
 
 
 @dataclass(frozen=True, slots=True)

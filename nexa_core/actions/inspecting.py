@@ -141,7 +141,8 @@ def _decisions(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if record["event"] == "GateDecided":
             kept = ("iteration", "decision", "reason", "checks", "review")
             found.append(
-                {key: record.get(key) for key in kept} | {"changes": {}, "changed_for": ""}
+                {key: record.get(key) for key in kept}
+                | {"phase": record.get("phase", "pilot"), "changes": {}, "changed_for": ""}
             )
         elif record["event"] == "ParametersChanged" and found:
             found[-1] |= {"changes": record["changes"], "changed_for": record["reason"]}

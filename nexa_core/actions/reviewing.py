@@ -115,7 +115,7 @@ def _with_accept(pipeline: Pipeline, sets: Sequence[str]) -> Pipeline:
 
 def dataset_folders(run: Run, workspace: Workspace) -> list[ShardFolder]:
     """The units a run's dataset is made of: the iteration that passed (else the last), then scale."""
-    reviews = read_reviews(workspace.reviews_path / run.id)
+    reviews = read_reviews(workspace.reviews_path / run.id, "pilot")
     passed = [review.iteration for review in reviews if review.decision == "PROCEED"]
     iterations = run.iterations()
     pilots = [run.iteration(passed[-1])] if passed else iterations[-1:]

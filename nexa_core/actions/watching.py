@@ -222,8 +222,9 @@ class Progress:
         self.live, self.cost_nano = record, record["settled_nano"]
 
     def _on_gate_decided(self, record: Mapping[str, Any]) -> None:
-        self.decision = record
-        self.decisions.append((record["iteration"], record["decision"]))
+        if record.get("phase", "pilot") == "pilot":
+            self.decision = record
+            self.decisions.append((record["iteration"], record["decision"]))
 
     def _on_parameters_changed(self, record: Mapping[str, Any]) -> None:
         self.changes, self.changed_for = record["changes"], record["reason"]

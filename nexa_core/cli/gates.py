@@ -86,7 +86,7 @@ def _show_records(records: Sequence[Mapping[str, Any]]) -> RenderableType:
         changes = show_changes(record.get("changes") or {})
         parts += [
             look.line(
-                (f"Iteration {record['iteration']}  ", "bold"),
+                (f"{_name(record)}  ", "bold"),
                 (word, look.style_of(word)),
             ),
             look.inset(
@@ -101,6 +101,12 @@ def _show_records(records: Sequence[Mapping[str, Any]]) -> RenderableType:
             look.blank(),
         ]
     return look.stack(*parts[:-1])
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    if record["phase"] == "pilot":
+        return f"Iteration {record['iteration']}"
+    return str(record["gate"]["gate"])
 
 
 def _show_replay(result: Mapping[str, Any]) -> RenderableType:

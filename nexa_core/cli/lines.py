@@ -107,7 +107,9 @@ def _rows(progress: Progress, _record: Mapping[str, Any]) -> list[str]:
 
 
 def _gate(_progress: Progress, record: Mapping[str, Any]) -> list[str]:
-    lines = [f"gate {record['decision']} after iteration {record['iteration']}: {record['reason']}"]
+    phase = record.get("phase", "pilot")
+    after = f"iteration {record['iteration']}" if phase == "pilot" else phase
+    lines = [f"gate {record['decision']} after {after}: {record['reason']}"]
     lines += [f"gate   {check['verdict']} {describe_check(check)}" for check in record["checks"]]
     return lines
 

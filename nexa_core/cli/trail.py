@@ -33,8 +33,10 @@ def show_decisions(
 def _decision(one: Mapping[str, Any]) -> RenderableType:
     word = one["decision"]
     parts = [look.say(one["reason"])] if one.get("reason") else []
+    phase = one.get("phase", "pilot")
+    which = f"{one['iteration']}" if phase == "pilot" else phase
     rows: list[Sequence[object]] = [
-        (f"{one['iteration']}", look.say(word.ljust(7), look.style_of(word)), part)
+        (which, look.say(word.ljust(7), look.style_of(word)), part)
         for part in parts or [look.say("")]
     ]
     rows += [("", "", change) for change in show_changes(one.get("changes") or {})]

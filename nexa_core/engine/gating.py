@@ -102,11 +102,11 @@ def _look(plan: Plan, gate: Gate, unit: Unit, totals: Totals, before: Judged | N
 
 def is_reviewed(context: Context, number: int) -> bool:
     """Whether a decision about this iteration is on record."""
-    return any(review.iteration == number for review in read_reviews(context.reviews))
+    return any(review.iteration == number for review in read_reviews(context.reviews, "pilot"))
 
 
 def _find_review(context: Context, number: int, rows: int) -> Review | None:
-    for review in read_reviews(context.reviews):
+    for review in read_reviews(context.reviews, "pilot"):
         if review.iteration == number and review.look.rows == rows:
             return review
     return None

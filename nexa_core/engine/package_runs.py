@@ -57,8 +57,14 @@ class RunRows:
     @property
     def decision(self) -> str | None:
         """The gate's last word, None where there was none."""
-        reviews = read_reviews(self.reviews)
+        reviews = read_reviews(self.reviews, "pilot")
         return reviews[-1].decision if reviews else None
+
+    @property
+    def review_head(self) -> str | None:
+        """The hash of the last decision about rows; what is decided about the dataset comes after."""
+        decided = [r for r in read_reviews(self.reviews) if r.phase in ("pilot", "scale")]
+        return decided[-1].hash if decided else None
 
     @property
     def marks(self) -> Iterator[str]:
@@ -145,7 +151,7 @@ def _accepted_sources(shards: Sequence[Path]) -> Iterator[str]:
 def _trace(runs: Sequence[RunRows], settings: str) -> Origin:
     """Where the rows come from: the first run's pipeline and gate, and what each run brought."""
     first = runs[0]
-    reviews = read_reviews(first.reviews)
+    reviews = read_reviews(first.reviews, "pilot")
     last = reviews[-1] if reviews else None
     several = len(runs) > 1
     marks = [
@@ -160,7 +166,7 @@ def _trace(runs: Sequence[RunRows], settings: str) -> Origin:
         pipeline_hash=first.run.pipeline_hash,
         decision=last.decision if last else None,
         checks=tuple(last.checks) if last else (),
-        review_head=last.hash if last else None,
+        review_head=first.review_head,
         marks=tuple(dict.fromkeys(marks)),
         command=f"nexa package {' '.join(one.run.id for one in runs)} {settings}".strip(),
         parts=tuple(describe_part(one) for one in runs),
@@ -174,13 +180,12 @@ def describe_part(rows: RunRows) -> dict[str, Any]:
     """
     record, totals, spent = rows.run.record, rows.totals, read_spent(rows.run)
     source, settings = record.get("source"), rows.plan.pipeline.source
-    reviews = read_reviews(rows.reviews)
     return {
         "run": rows.run.id,
         "name": record["name"],
         "pipeline_hash": rows.run.pipeline_hash,
         "decision": rows.decision,
-        "review_head": reviews[-1].hash if reviews else None,
+        "review_head": rows.review_head,
         "rows": totals.rows,
         "reasons": dict(sorted(totals.reasons.items(), key=lambda pair: -pair[1])),
         "calls": totals.calls,

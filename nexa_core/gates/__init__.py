@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from nexa_core.gates.assessment import Look, assess, assess_gate
-from nexa_core.gates.decision import Conclusion, Ruling, conclude, decide, refuse_changes
+from nexa_core.gates.decision import Conclusion, Ruling, conclude, decide, refuse_changes, settle
+from nexa_core.gates.drift import assess_drift, drift_alpha, rule_on_drift
+from nexa_core.gates.paired import GAIN, assess_pairs, evaluation_gate
 from nexa_core.gates.planning import Assumption, RulePlan, never_passes, plan, rows_auto
 from nexa_core.gates.reading import gate_from, read_gate
 from nexa_core.gates.rules import Gate, ReviewerUse, Rule, bind_gate
 from nexa_core.gates.wording import describe
 
 __all__ = [
+    "GAIN",
     "Assumption",
     "Conclusion",
     "Gate",
@@ -19,15 +22,21 @@ __all__ = [
     "RulePlan",
     "Ruling",
     "assess",
+    "assess_drift",
     "assess_gate",
+    "assess_pairs",
     "bind_gate",
     "conclude",
     "decide",
     "describe",
+    "drift_alpha",
+    "evaluation_gate",
     "gate_from",
     "never_passes",
     "plan",
     "read_gate",
     "refuse_changes",
     "rows_auto",
+    "rule_on_drift",
+    "settle",
 ]

@@ -11,7 +11,7 @@ from nexa_core import stats
 from nexa_core.gates.rules import Gate, Rule
 from nexa_core.records import GateCheck, Verdict
 
-__all__ = ["Look", "Tally", "assess", "assess_gate"]
+__all__ = ["Count", "Look", "Tally", "assess", "assess_gate", "count_rows"]
 
 Tally = Mapping[str, Any]
 """Counted outcomes. rate: n, k true; median: n, histogram {"<number>": count}; mean: n, total."""
@@ -34,7 +34,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class _Count:
+class Count:
     """A rule's measurement: k of n rows, the value in its own unit, failures among the n."""
 
     k: float
@@ -50,7 +50,7 @@ def assess_gate(gate: Gate, tallies: Mapping[str, Tally], look: Look) -> tuple[G
 
 def assess(rule: Rule, tally: Tally, look: Look) -> GateCheck:
     """What a tally proves about a rule at this look."""
-    count = _count(rule, tally)
+    count = count_rows(rule, tally)
     check = GateCheck(
         rule.key,
         rule.op,
@@ -89,7 +89,7 @@ def _decide_on_value(rule: Rule, check: GateCheck) -> GateCheck:
     )
 
 
-def _decide_on_evidence(rule: Rule, check: GateCheck, count: _Count, look: Look) -> GateCheck:
+def _decide_on_evidence(rule: Rule, check: GateCheck, count: Count, look: Look) -> GateCheck:
     limit = rule.failure_limit
     assert limit is not None
     e_pass = stats.e_below(count.failures, count.n, limit)
@@ -108,7 +108,7 @@ def _decide_on_evidence(rule: Rule, check: GateCheck, count: _Count, look: Look)
     return _look_ahead(check, count, limit, look) if verdict is Verdict.INCONCLUSIVE else check
 
 
-def _look_ahead(check: GateCheck, count: _Count, limit: float, look: Look) -> GateCheck:
+def _look_ahead(check: GateCheck, count: Count, limit: float, look: Look) -> GateCheck:
     """Adds what further rows could do, given that some rows lie outside the population."""
     share = 1.0 if count.n == look.rows else (count.n + 0.5) / (look.rows + 1)
     room = max(look.cap - look.rows, 0)
@@ -127,17 +127,17 @@ def _rows(outcomes: int, share: float) -> int:
     return -int(-outcomes // share)
 
 
-def _count(rule: Rule, tally: Tally) -> _Count:
+def count_rows(rule: Rule, tally: Tally) -> Count:
     n = int(tally.get("n", 0))
     if rule.aggregate == "mean":
         value = tally["total"] / n if n else None
-        return _Count(tally.get("total", 0.0), n, value, 0)
+        return Count(tally.get("total", 0.0), n, value, 0)
     if rule.aggregate == "median":
         histogram = {float(key): int(count) for key, count in tally.get("histogram", {}).items()}
         good = sum(c for x, c in histogram.items() if _is_good(rule, x))
-        return _Count(good, n, _median(histogram), n - good)
+        return Count(good, n, _median(histogram), n - good)
     k = int(tally.get("k", 0))
-    return _Count(k, n, k / n if n else None, n - k if rule.counts_good else k)
+    return Count(k, n, k / n if n else None, n - k if rule.counts_good else k)
 
 
 def _is_good(rule: Rule, value: float) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from nexa_core.gates.wording import describe, join
 from nexa_core.records import Decision, Evidence, GateCheck, Opinion, Verdict
 
-__all__ = ["FUTILE_BELOW", "Conclusion", "Ruling", "conclude", "decide", "refuse_changes"]
+__all__ = ["FUTILE_BELOW", "Conclusion", "Ruling", "conclude", "decide", "refuse_changes", "settle"]
 
 FUTILE_BELOW = 0.2
 """EXTEND buys rows only where the predictive chance that all open rules pass reaches this."""
@@ -49,6 +49,19 @@ def decide(
     futile = "" if rows >= cap else f" A pass within {cap:,} rows has chance {chance:.0%}."
     capped = f" {rows:,} rows are the most one iteration may have." if rows >= cap else ""
     return _turn_down(told + futile + capped, iteration, max_iterations)
+
+
+def settle(checks: Sequence[GateCheck]) -> Ruling:
+    """What follows where no further row can be bought: STOP where a hard rule fails, else PROCEED."""
+    hard = [check for check in checks if check.hard]
+    failed = [check for check in hard if check.verdict is Verdict.FAIL]
+    if failed:
+        return Ruling(Decision.STOP, join(describe(check) for check in failed))
+    open_ = [check.metric for check in hard if check.verdict is Verdict.INCONCLUSIVE]
+    if not open_:
+        return Ruling(Decision.PROCEED, _proceed_reason(hard))
+    reason = f"No hard check fails; undecided: {', '.join(open_)}."
+    return Ruling(Decision.PROCEED, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +155,8 @@ def _turn_down(reason: str, iteration: int, max_iterations: int) -> Ruling:
 
 def _proceed_reason(hard: Sequence[GateCheck]) -> str:
     bare = [check.metric for check in hard if not check.certified]
+    if not hard:
+        return "No hard rule applies."
     if bare and all(check.basis == "census" for check in hard):
         return f"All {len(hard)} hard checks hold over every row there is."
     note = f" Decided on the observed rows, uncertified: {', '.join(bare)}." if bare else ""

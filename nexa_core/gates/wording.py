@@ -23,6 +23,8 @@ def describe(check: GateCheck) -> str:
 
 def describe_rule(check: GateCheck) -> str:
     """The rule as words: `runaway_rate below 5 %`."""
+    if check.aggregate == "difference":
+        return f"{check.metric} {_OPS[check.rule]} {100 * check.threshold:.3g} points"
     threshold = (
         show_percent(check.threshold) if check.aggregate == "rate" else f"{check.threshold:g}"
     )
@@ -42,6 +44,11 @@ def show_percent(share: float) -> str:
 def _measured(check: GateCheck) -> str:
     if check.aggregate == "rate":
         return f"{check.k:,.0f} of {check.n:,} rows, {show_percent(check.k / check.n)}"
+    if check.aggregate == "difference":
+        return (
+            f"{100 * (check.value or 0.0):+.3g} points, {check.k:,.0f} items won and "
+            f"{check.n - check.k:,.0f} lost"
+        )
     if check.aggregate == "mean":
         return f"mean {check.value:.4g} over {check.n:,} rows"
     side = {"below": "under", "at_least": "at or over", "equals": "at"}[check.rule]
@@ -55,6 +62,11 @@ def _sureness(check: GateCheck) -> str:
         return " (observed, uncertified)"
     if check.lower is None or check.upper is None or check.alpha is None:
         return ""
+    if check.aggregate == "difference":
+        return (
+            f" (between {100 * check.lower:+.3g} and {100 * check.upper:+.3g} points at "
+            f"{show_percent(1 - check.alpha)})"
+        )
     what = "share" if check.aggregate == "median" else "true rate"
     return (
         f" ({what} between {show_percent(check.lower)} and {show_percent(check.upper)}, "

@@ -47,9 +47,10 @@ def write_review(folder: Path, review: Review) -> Review:
     return sealed
 
 
-def read_reviews(folder: Path) -> tuple[Review, ...]:
-    """The records of a run in order; none where nothing was decided yet."""
-    return tuple(_read(path) for path in _list(folder))
+def read_reviews(folder: Path, phase: str | None = None) -> tuple[Review, ...]:
+    """The records of a run in order, or those of one phase; none where nothing was decided yet."""
+    found = (_read(path) for path in _list(folder))
+    return tuple(review for review in found if phase in (None, review.phase))
 
 
 def find_head(folder: Path) -> str:

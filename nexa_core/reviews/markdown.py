@@ -62,9 +62,12 @@ def _head(review: Review) -> str:
     extend = f" · {review.extend_rows:,} rows more" if review.extend_rows else ""
     cost = f" · reviewers cost ${review.cost_nano / 1e9:.4f}" if review.cost_nano else ""
     basis = "every row there is" if review.look.census else f"level {review.look.alpha:.3g}"
+    when = f"iteration {review.iteration} of {review.max_iterations}"
+    if review.phase != "pilot":
+        when = f"after {review.phase}"
     place = (
-        f"Run {_inert(review.run)} · gate {review.gate_name} · iteration {review.iteration} of "
-        f"{review.max_iterations} · {review.look.rows:,} rows · {basis} · {review.created_at}{cost}"
+        f"Run {_inert(review.run)} · gate {review.gate_name} · {when} · "
+        f"{review.look.rows:,} rows · {basis} · {review.created_at}{cost}"
     )
     chain = (
         f"Record {review.hash[:16]}, after {review.previous[:16] or 'nothing'}. "

@@ -7,12 +7,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 from nexa_core.gates import Look
-from nexa_core.records import Evidence, Opinion, content_hash
+from nexa_core.records import Evidence, GateCheck, Opinion, content_hash
 
-__all__ = ["SAMPLES", "TEXT_LIMIT", "Review"]
+__all__ = ["SAMPLES", "TEXT_LIMIT", "Method", "Review"]
+
+Method = Literal["gate", "drift", "paired"]
 
 FORMAT = 1
 SAMPLES = 8
@@ -31,6 +33,10 @@ class Review:
     by `Rule.key`, `checks` and `opinions` their `as_json()`, `changes` maps parameter paths to
     [old, new], `cost_nano` is what the reviewers cost, in nano-dollars. `decision` and `reason` are
     what really happens; `ruling` is the gate's own decision before the reviewers.
+
+    `phase` is the phase that was decided on; those after the pilot have iteration 0. `method` says how
+    the checks were made: by the gate's rules, as drift against the pilot, or by the paired test of an
+    evaluation; `terms` is what was fixed for that beforehand.
 
     Added by `write_review`: `number` from 1, `previous` (the hash before it, "" for the first),
     `created_at` (ISO 8601, UTC) and `hash`.
@@ -59,6 +65,9 @@ class Review:
     columns: Mapping[str, str] = field(default_factory=dict)
     samples: Sequence[Mapping[str, Any]] = ()
     cost_nano: int = 0
+    phase: str = "pilot"
+    method: Method = "gate"
+    terms: Mapping[str, Any] = field(default_factory=dict)
     number: int = 0
     previous: str = ""
     created_at: str = ""
@@ -114,19 +123,27 @@ class Review:
 
     def evidence(self) -> Evidence:
         """What the reviewers were shown."""
-        from nexa_core.gates import Gate, assess_gate
-
-        checks = assess_gate(Gate.from_json(self.gate), self.tallies, self.look)
         return Evidence(
             self.iteration,
             self.max_iterations,
-            checks,
+            self._assess(),
             self.parameters,
             self.search_space,
             tuple(self.samples),
             tuple(self.history),
             self.columns,
         )
+
+    def _assess(self) -> tuple[GateCheck, ...]:
+        """The checks, computed from the counts again."""
+        from nexa_core.gates import Gate, assess_drift, assess_gate, assess_pairs
+
+        gate = Gate.from_json(self.gate)
+        if self.method == "drift":
+            return assess_drift(gate, self.terms["pilot"], self.tallies, self.look.alpha)
+        if self.method == "paired":
+            return assess_pairs(gate, self.tallies, self.terms)
+        return assess_gate(gate, self.tallies, self.look)
 
     def read_opinions(self) -> tuple[Opinion, ...]:
         """The reviewers' opinions, in the order they were asked."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nexa_core.gates import Gate, assess_gate, conclude, decide
-from nexa_core.records import Evidence, Opinion
+from nexa_core.gates import Gate, Ruling, conclude, decide, drift_alpha, rule_on_drift, settle
+from nexa_core.records import Decision, Evidence, GateCheck, Opinion
 from nexa_core.reviews.record import Review
 
 __all__ = ["Difference", "replay"]
@@ -37,28 +37,42 @@ def replay(
     evidence, by name; the opinions of others are taken as recorded.
     """
     gate, evidence = Gate.from_json(review.gate), review.evidence()
-    checks = assess_gate(gate, review.tallies, review.look)
-    ruling = decide(
-        checks, review.iteration, review.max_iterations, review.look.rows, review.look.cap
-    )
+    ruling = _rule(review, gate, evidence.checks)
     opinions = review.read_opinions()
     conclusion = conclude(ruling, opinions, evidence)
+    paused = review.method == "drift" and ruling.decision is Decision.STOP
     pairs: list[tuple[str, Any, Any]] = [
         ("gate_hash", review.gate_hash, gate.hash),
-        ("alpha", review.look.alpha, gate.alpha(review.max_iterations)),
-        ("checks", review.checks, [check.as_json() for check in checks]),
+        ("alpha", review.look.alpha, _alpha(review, gate)),
+        ("checks", review.checks, [check.as_json() for check in evidence.checks]),
         ("ruling", review.ruling, ruling.decision),
         ("decision", review.decision, conclusion.decision),
         ("reason", review.reason, conclusion.reason),
         ("extend_rows", review.extend_rows, conclusion.extend_rows),
         ("changes", review.changes, conclusion.changes),
-        ("waiting", review.waiting, conclusion.waiting),
+        ("waiting", review.waiting, conclusion.waiting or paused),
     ]
     for opinion in opinions:
         if reviewers and opinion.reviewer in reviewers:
             again = reviewers[opinion.reviewer](evidence)
             pairs.append((f"opinion of {opinion.reviewer}", opinion.as_json(), again.as_json()))
     return tuple(d for what, old, new in pairs for d in _differences(what, old, new))
+
+
+def _alpha(review: Review, gate: Gate) -> float:
+    if review.method == "drift":
+        return drift_alpha(gate, int(review.terms["accepted"]))
+    return gate.alpha(review.max_iterations)
+
+
+def _rule(review: Review, gate: Gate, checks: tuple[GateCheck, ...]) -> Ruling:
+    """What the checks lead to: in the pilot more rows or other parameters, later PROCEED or STOP."""
+    if review.method == "drift":
+        return rule_on_drift(gate, checks, review.terms["pilot"])
+    if review.phase != "pilot":
+        return settle(checks)
+    look = review.look
+    return decide(checks, review.iteration, review.max_iterations, look.rows, look.cap)
 
 
 def _differences(what: str, old: Any, new: Any) -> list[Difference]:

@@ -9,6 +9,8 @@ from nexa_core.stats.agreement import (
     correct_rate,
     propose_threshold,
 )
+from nexa_core.stats.distinct import expected_distinct, expected_duplicates
+from nexa_core.stats.drift import e_drift, log_e_drift
 from nexa_core.stats.intervals import MeanInterval, clopper_pearson, student, wilson
 from nexa_core.stats.paired import (
     PairedComparison,
@@ -16,6 +18,7 @@ from nexa_core.stats.paired import (
     holm,
     mcnemar,
     newcombe,
+    pairs_needed,
     sign_flip,
 )
 from nexa_core.stats.planning import (
@@ -49,11 +52,16 @@ __all__ = [
     "correct_rate",
     "e_above",
     "e_below",
+    "e_drift",
+    "expected_distinct",
+    "expected_duplicates",
     "holm",
     "log_e_above",
     "log_e_below",
+    "log_e_drift",
     "mcnemar",
     "newcombe",
+    "pairs_needed",
     "pass_by_row",
     "predict_pass",
     "propose_threshold",

@@ -11,7 +11,15 @@ import numpy as np
 
 from nexa_core.stats.intervals import wilson
 
-__all__ = ["PairedComparison", "compare_pairs", "holm", "mcnemar", "newcombe", "sign_flip"]
+__all__ = [
+    "PairedComparison",
+    "compare_pairs",
+    "holm",
+    "mcnemar",
+    "newcombe",
+    "pairs_needed",
+    "sign_flip",
+]
 
 _EXACT_CLUSTERS = 16
 
@@ -89,6 +97,21 @@ def newcombe(
     down = _added(rate_b - low_b, high_a - rate_a, phi)
     up = _added(rate_a - low_a, high_b - rate_b, phi)
     return delta, max(delta - down, -1.0), min(delta + up, 1.0)
+
+
+def pairs_needed(effect: float, discordance: float, alpha: float = 0.05, power: float = 0.8) -> int:
+    """The pairs at which McNemar's test finds a difference of `effect` with chance `power`.
+
+    `discordance` is the share of items on which the arms differ, at least the effect (Connor 1987,
+    Biometrics 43:207-211): (z(1 - alpha/2)·√ψ + z(power)·√(ψ - δ²))² / δ².
+    """
+    from scipy.special import ndtri
+
+    if not 0 < abs(effect) <= discordance <= 1:
+        raise ValueError(f"an effect of {effect:g} needs a discordance from {abs(effect):g} to 1")
+    width = float(ndtri(1 - alpha / 2)) * math.sqrt(discordance)
+    width += float(ndtri(power)) * math.sqrt(discordance - effect**2)
+    return math.ceil(width**2 / effect**2)
 
 
 def sign_flip(differences: Sequence[Sequence[float]], draws: int = 10_000, seed: int = 0) -> float:

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "ALTERNATIVES",
     "bounds",
+    "cut_e",
     "e_above",
     "e_below",
     "fail_limits",
@@ -59,7 +60,7 @@ def e_below(k: float, n: float, p0: float) -> float:
     ≥ p0, as its growth per row is linear in the rate, 1 at p0 and falling (Howard et al. 2021).
     Falls with k, grows with n and p0. 0 < p0 < 1.
     """
-    return _cut(float(log_e_below(k, n, p0)))
+    return cut_e(float(log_e_below(k, n, p0)))
 
 
 def e_above(k: float, n: float, p0: float) -> float:
@@ -68,7 +69,7 @@ def e_above(k: float, n: float, p0: float) -> float:
     The mirror of `e_below` on the scale of odds, q/(1−q) = (p0/(1−p0)) / m, which keeps every
     alternative in (p0, 1): (q/p0)^k ((1−q)/(1−p0))^(n−k) = m^(n−k) / (m + p0·(1−m))^n.
     """
-    return _cut(float(log_e_above(k, n, p0)))
+    return cut_e(float(log_e_above(k, n, p0)))
 
 
 def bounds(k: float, n: float, alpha: float) -> tuple[float, float]:
@@ -104,7 +105,8 @@ def _frozen(limits: NDArray[np.int64]) -> NDArray[np.int64]:
     return limits
 
 
-def _cut(log_e: float) -> float:
+def cut_e(log_e: float) -> float:
+    """An e-value from its natural log, cut where floats end."""
     return min(math.exp(min(log_e, 700.0)), _LARGEST_E)
 
 

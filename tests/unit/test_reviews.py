@@ -287,3 +287,64 @@ def test_the_json_is_one_object_with_what_the_design_names(tmp_path):
     assert data["changes"] == {TEMPERATURE: [1.0, 0.3]}
     assert data["opinions"][0]["reviewer"] == "policy"
     assert {"gate_hash", "previous", "hash", "cost_nano", "created_at", "samples"} <= set(data)
+
+
+def later(method: str, tallies, terms, gate: Gate, checks, ruling, **more) -> Review:
+    """A record of a phase after the pilot."""
+    alpha = gates.drift_alpha(gate, 0) if method == "drift" else gate.alpha(1)
+    return Review(
+        "run-1",
+        0,
+        1,
+        gate.as_json(),
+        gate.hash,
+        Look(alpha, 300, 300),
+        tallies,
+        [check.as_json() for check in checks],
+        ruling.decision,
+        ruling.decision,
+        ruling.reason,
+        method=method,
+        terms=terms,
+        **more,
+    )
+
+
+def drift_record(failing: int) -> Review:
+    """Scale rows of which `failing` of 300 ran away, after a pilot with 1 of 166."""
+    pilot = {"runaway_rate": {"n": 166, "k": 1}, "acceptance_rate": {"n": 166, "k": 160}}
+    scale = {"runaway_rate": {"n": 300, "k": failing}, "acceptance_rate": {"n": 300, "k": 290}}
+    checks = gates.assess_drift(GATE, pilot, scale, gates.drift_alpha(GATE, 0))
+    ruling = gates.rule_on_drift(GATE, checks, pilot)
+    terms = {"pilot": pilot, "accepted": 0}
+    stopped = ruling.decision is Decision.STOP
+    return later("drift", scale, terms, GATE, checks, ruling, phase="scale", waiting=stopped)
+
+
+@pytest.mark.parametrize(("failing", "decision"), [(3, "PROCEED"), (60, "STOP")])
+def test_a_drift_is_decided_and_replayed_from_its_counts(tmp_path, failing, decision):
+    """The pilot's counts are among the terms; a rise to 20 % stops the run and waits."""
+    written = reviews.write_review(tmp_path, drift_record(failing))
+    assert written.decision == decision
+    assert written.waiting is (decision == "STOP")
+    assert ("60 of" in written.reason or "20 %" in written.reason) is written.waiting
+    assert reviews.replay(written) == ()
+    forged = replace(written, terms={**written.terms, "pilot": {}})
+    assert decision == "PROCEED" or reviews.replay(forged)
+
+
+@pytest.mark.parametrize(
+    ("c", "required", "decision"),
+    [(40, True, "PROCEED"), (12, True, "STOP"), (12, False, "PROCEED")],
+)
+def test_an_evaluation_is_decided_by_the_registered_test(tmp_path, c, required, decision):
+    """40 won and 10 lost beat the base; 12 and 10 do not, and only stop where that is required."""
+    gate = gates.evaluation_gate(0.05, 0.02, required)
+    tallies = {gates.GAIN: {"a": 50, "b": 10, "c": c, "d": 38}}
+    terms = {"test": "mcnemar_midp", "alpha": 0.05, "effect": 0.02, "item_hash": "x"}
+    checks = gates.assess_pairs(gate, tallies, terms)
+    record = later("paired", tallies, terms, gate, checks, gates.settle(checks), phase="evaluate")
+    written = reviews.write_review(tmp_path, record)
+    assert (written.decision, written.file_name) == (decision, "0001-evaluation.json")
+    assert reviews.replay(written) == ()
+    assert reviews.verify_chain(tmp_path, written.hash) == ()
