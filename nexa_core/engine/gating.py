@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nexa_core.engine.context import Context
@@ -69,17 +69,22 @@ async def judge(
     values: Mapping[str, Any],
     earlier: Sequence[Iteration],
     before: Judged | None,
+    planned: int = 0,
 ) -> tuple[Judged, bool]:
-    """The decision on what the unit holds, and whether it is new; a recorded one stands."""
+    """The decision on what the unit holds, and whether it is new; a recorded one stands.
+
+    `planned` is how many rows the iteration was to begin with; a smoke looks at fewer.
+    """
     if plan.gate is None:
         return Judged(Decision.PROCEED, "There is no gate: rows are collected."), True
     totals = total_entries(unit.entries)
-    look = _look(plan, plan.gate, unit, totals, before)
+    look = replace(_look(plan, plan.gate, unit, totals, before), planned=planned)
     stored = _find_review(context, number, look.rows)
     if stored is not None:
         return Judged.of(stored), False
     evidence = _evidence(plan, look, totals, unit, number, values, earlier)
-    ruling = decide(evidence.checks, number, evidence.max_iterations, look.rows, look.cap)
+    most = evidence.max_iterations
+    ruling = decide(evidence.checks, number, most, look.rows, look.cap, look.planned)
     opinions = await _ask_reviewers(plan, plan.gate, ruling, evidence)
     review = _record(context, plan.gate, look, totals, evidence, ruling, opinions)
     written = write_review(context.reviews, review)

@@ -88,7 +88,8 @@ async def _run_iteration(
         if not unit.entries:
             reason = "The source has no fresh rows left for another iteration."
             return Iteration(number, plan, unit, values, Judged(Decision.STOP, reason))
-        judged, is_new = await judge(context, plan, unit, number, values, earlier, judged)
+        whole = 0 if unit.exhausted else max(rows_whole(context), 0)
+        judged, is_new = await judge(context, plan, unit, number, values, earlier, judged, whole)
         if is_new:
             _announce(context, number, judged)
         if judged.decision is not Decision.EXTEND:
@@ -101,11 +102,12 @@ def rows_planned(context: Context) -> int:
 
     With `smoke` it begins with those few, and the gate decides whether more are worth it.
     """
-    planned, smoke = _rows_whole(context), context.plan.pipeline.pilot.smoke
+    planned, smoke = rows_whole(context), context.plan.pipeline.pilot.smoke
     return min(smoke, planned) if smoke is not None and planned > 0 else planned
 
 
-def _rows_whole(context: Context) -> int:
+def rows_whole(context: Context) -> int:
+    """How many source rows an iteration is to have before it may proceed; -1 for all of them."""
     pilot, gate = context.plan.pipeline.pilot, context.plan.gate
     if isinstance(pilot.rows, int):
         return pilot.rows

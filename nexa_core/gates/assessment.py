@@ -23,7 +23,8 @@ class Look:
 
     `alpha` is the iteration's, `rows` what it has measured, `cap` the most rows EXTEND may give it.
     `passed` holds the keys of rules that passed at an earlier look of the same iteration: they stay
-    passed. With `census` every row there is was measured, and values decide themselves.
+    passed. With `census` every row there is was measured, and values decide themselves. `planned` is
+    how many rows the iteration was to begin with: before that (a smoke) only a FAIL ends it.
     """
 
     alpha: float
@@ -31,6 +32,7 @@ class Look:
     cap: int
     census: bool = False
     passed: frozenset[str] = field(default_factory=frozenset)
+    planned: int = 0
 
 
 @dataclass(frozen=True, slots=True)

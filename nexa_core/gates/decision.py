@@ -25,19 +25,29 @@ class Ruling(NamedTuple):
 
 
 def decide(
-    checks: Sequence[GateCheck], iteration: int, max_iterations: int, rows: int, cap: int
+    checks: Sequence[GateCheck],
+    iteration: int,
+    max_iterations: int,
+    rows: int,
+    cap: int,
+    planned: int = 0,
 ) -> Ruling:
     """What follows from the checks of an iteration that has measured `rows` of at most `cap` rows.
 
     Any hard FAIL → ITERATE. Else any INCONCLUSIVE → EXTEND where a pass within the cap has
     predictive chance ≥ 0.2 (the product over the open rules), else ITERATE. Else PROCEED, which
-    a reviewer may still veto. On the last iteration STOP stands in for ITERATE.
+    a reviewer may still veto. On the last iteration STOP stands in for ITERATE. A look at fewer rows
+    than were `planned` (a smoke) ends the iteration on a FAIL only, and else buys the planned rows:
+    the evidence is valid at every look, so that this one costs no confidence.
     """
     hard = [check for check in checks if check.hard]
     failed = [check for check in hard if check.verdict is Verdict.FAIL]
     open_ = [check for check in hard if check.verdict is Verdict.INCONCLUSIVE]
     if failed:
         return _turn_down(join(describe(check) for check in failed), iteration, max_iterations)
+    if rows < planned:
+        reason = f"{rows:,} rows show nothing that fails for certain; {planned:,} were planned."
+        return Ruling(Decision.EXTEND, reason, planned - rows)
     if not open_:
         return Ruling(Decision.PROCEED, _proceed_reason(hard))
     chance = math.prod(check.chance or 0.0 for check in open_)

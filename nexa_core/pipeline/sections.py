@@ -137,12 +137,18 @@ class Space(Settings):
 
 
 class Pilot(Settings):
-    """The measured beginning. `smoke` rows run first, unmeasured, to find breakage for little."""
+    """The measured beginning. `smoke` rows run first: what they can already show to fail ends it."""
 
     rows: Literal["auto", "all"] | Count = "auto"
     max_iterations: Count = 5
     smoke: Count | None = None
     shard_rows: Count = 1000
+
+    @model_validator(mode="after")
+    def _require_rows_to_plan(self) -> Self:
+        if self.smoke is not None and self.rows == "all":
+            raise ValueError("`smoke` goes with `rows: auto` or a number: all rows are no sample")
+        return self
 
 
 class Scale(Settings):

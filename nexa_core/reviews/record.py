@@ -101,6 +101,7 @@ class Review:
             "cap": self.look.cap,
             "census": self.look.census,
             "passed": sorted(self.look.passed),
+            "planned": self.look.planned,
         }
         found["samples"] = [_cut(row) for row in self.samples[:SAMPLES]]
         cleaned = _clean({"format": FORMAT, **found})

@@ -72,7 +72,9 @@ def _rule(review: Review, gate: Gate, checks: tuple[GateCheck, ...]) -> Ruling:
     if review.phase != "pilot":
         return settle(checks)
     look = review.look
-    return decide(checks, review.iteration, review.max_iterations, look.rows, look.cap)
+    return decide(
+        checks, review.iteration, review.max_iterations, look.rows, look.cap, look.planned
+    )
 
 
 def _differences(what: str, old: Any, new: Any) -> list[Difference]:

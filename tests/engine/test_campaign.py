@@ -281,3 +281,24 @@ def test_a_retry_keeps_the_earlier_attempt(run: Any, write_rows: Any, answering:
     assert again and all(parents[row["parent_id"]]["state"] == "rejected" for row in again)
     tally = outcome.units[0].entries[0].metrics["acceptance_rate"]
     assert tally["n"] == 40
+
+
+def test_a_smoke_stops_what_ten_rows_show_to_be_broken(run: Any, gated: dict[str, Any]) -> None:
+    """Ten answers of ten are rejected: the iteration ends there, and nothing else can be changed."""
+    gated["accept"] = {"good": {"at_least": 100.0}}
+    gated |= {"pilot": {"rows": "auto", "max_iterations": 3, "smoke": 10}, "search_space": {}}
+    outcome = run(gated)
+    assert [i.unit.source_rows for i in outcome.iterations] == [10]
+    assert outcome.exit_code == 1 and "acceptance_rate" in outcome.reason
+
+
+def test_a_smoke_that_shows_nothing_goes_on_to_the_planned_rows(
+    run: Any, gated: dict[str, Any], workspace: Workspace
+) -> None:
+    """The second look has as many rows as without a smoke; both decisions replay."""
+    gated["pilot"] = {"rows": 60, "max_iterations": 3, "smoke": 10}
+    gated["steps"][0]["generate"]["sampling"]["temperature"] = 0.2
+    run(gated, "smoked")
+    looks = reviewing.gate_show("smoked", workspace=workspace)
+    assert [(r.decision, r.look.rows) for r in looks][:2] == [("EXTEND", 10), ("PROCEED", 60)]
+    assert reviewing.gate_replay("smoked", workspace=workspace)["differences"] == []

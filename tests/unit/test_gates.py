@@ -416,3 +416,30 @@ def test_the_plan_gives_chances_at_assumed_rates():
         166,
     )
     assert runaway[0.04].rows_median is None
+
+
+def smoke(k: int, n: int = 10, planned: int = 113) -> gates.Ruling:
+    """The ruling on n rows of which k ran away, where 113 were planned."""
+    gate = gates.Gate("one", (gates.Rule("runaway_rate", "below", 0.05),))
+    look = gates.Look(gate.alpha(5), n, 600, planned=planned)
+    checks = gates.assess_gate(gate, {"runaway_rate": {"k": k, "n": n}}, look)
+    return gates.decide(checks, 1, 5, n, 600, look.planned)
+
+
+@pytest.mark.parametrize(
+    ("k", "decision", "rows"), [(0, "EXTEND", 103), (2, "EXTEND", 103), (10, "ITERATE", 0)]
+)
+def test_a_smoke_ends_on_what_fails_for_certain_only(k, decision, rows):
+    """Ten runaways of ten fail at the iteration's own level; two of ten are no proof yet."""
+    ruling = smoke(k)
+    assert (ruling.decision, ruling.extend_rows) == (decision, rows)
+
+
+def test_a_smoke_costs_no_confidence():
+    """5,000 pilots at exactly 5 %, with a look after 10 rows: FAIL in at most its level, 1 %."""
+    import numpy as np
+
+    rng, failed = np.random.default_rng(0), 0
+    for k, n in zip(*np.unique(rng.binomial(10, 0.05, 5000), return_counts=True), strict=True):
+        failed += int(n) * (smoke(int(k)).decision == "ITERATE")
+    assert failed <= 0.01 * 5000
