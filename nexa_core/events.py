@@ -160,6 +160,10 @@ class GateDecided(Event):
     reason: str = ""
     phase: str = "pilot"
     """The phase that was decided on; those after the pilot have iteration 0."""
+    waiting: bool = False
+    """Only a person can go on from here."""
+    signer: str = ""
+    """Who signed this decision, where a person made it."""
 
 
 @dataclass(frozen=True, slots=True)

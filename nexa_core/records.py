@@ -331,13 +331,21 @@ class Evidence:
         """The hard checks that do not pass."""
         return tuple(c for c in self.checks if c.hard and c.verdict is not Verdict.PASS)
 
+    @property
+    def ids(self) -> frozenset[str]:
+        """What an opinion can cite: the metrics that were measured, and the sample rows."""
+        return frozenset(c.metric for c in self.checks) | {
+            str(row["id"]) for row in self.samples if row.get("id")
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
     """What a reviewer answers: a patch after a failed gate, or a veto after a passed one.
 
     `changes` maps parameter paths to new values; empty means no proposal. `cites` names the
-    metrics or row ids that the opinion rests on: a veto without any counts as an abstention.
+    metrics or row ids that the opinion rests on: a veto without one that is in the evidence counts
+    as an abstention. `waits`: only a person can decide, and the run waits for one.
     """
 
     reviewer: str
@@ -346,6 +354,7 @@ class Opinion:
     veto: bool = False
     cites: tuple[str, ...] = ()
     raw: Mapping[str, Any] | None = None
+    waits: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The opinion as the review record keeps it."""

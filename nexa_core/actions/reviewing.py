@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nexa_core.engine.batch import Batch
+from nexa_core.engine.packaging import read_manifest as read_dataset
 from nexa_core.engine.plan import accept_rule_of
 from nexa_core.engine.steps.accepting import AcceptRule, accept_rows
 from nexa_core.errors import UsageError
@@ -19,14 +20,21 @@ from nexa_core.gates import Gate
 from nexa_core.pipeline import Pipeline, from_resolved, pipeline_from
 from nexa_core.plugins import load_plugins
 from nexa_core.records import Evidence, Opinion, State
-from nexa_core.reviews import Review, read_reviews, replay, verify_chain
+from nexa_core.reviews import (
+    Review,
+    count_records,
+    read_public_key,
+    read_reviews,
+    replay,
+    verify_chain,
+)
 from nexa_core.store.events import read_events
 from nexa_core.store.manifest import read_manifest
 from nexa_core.store.runs import Run, ShardFolder, open_run
 from nexa_core.store.shards import read_shard
 from nexa_core.workspace import Workspace
 
-REPLAYED = ("policy",)
+REPLAYED = ("policy", "human")
 """Reviewers that give the same opinion on the same evidence, and are asked again by a replay."""
 
 
@@ -45,16 +53,74 @@ def gate_replay(run: str, *, workspace: Workspace) -> dict[str, Any]:
         for review in reviews
         for difference in replay(review, _replayable(review, plugins))
     ]
+    verified = gate_verify(run, workspace=workspace)
+    differences += [{"review": None, "difference": told} for told in verified["problems"]]
+    return {"run": verified["run"], "records": len(reviews), "differences": differences}
+
+
+def gate_verify(run: str, *, workspace: Workspace) -> dict[str, Any]:
+    """Check a run's records against themselves and against the heads that others keep.
+
+    Finds every edited byte, and a cut tail as long as the events or the dataset hold a head.
+    """
     found = open_run(workspace.artifacts_path, run)
-    broken = verify_chain(workspace.reviews_path / found.id, _chain_head(found))
-    differences += [{"review": None, "difference": problem} for problem in broken]
-    return {"run": found.id, "records": len(reviews), "differences": differences}
+    folder = workspace.reviews_path / found.id
+    heads = _find_heads(found)
+    problems = list(verify_chain(folder))
+    reviews = () if problems else read_reviews(folder)
+    if not problems:
+        problems += _check_heads(heads, [review.hash for review in reviews])
+    signed = [review for review in reviews if review.signature is not None]
+    ours = read_public_key(workspace.root)
+    return {
+        "run": found.id,
+        "records": count_records(folder),
+        "head": reviews[-1].hash if reviews else None,
+        "heads": sorted(heads),
+        "signatures": [_describe_signature(review, ours) for review in signed],
+        "problems": problems,
+    }
 
 
-def _chain_head(run: Run) -> str | None:
-    """The hash of the last decision that the run's events tell of."""
+def _find_heads(run: Run) -> dict[str, str]:
+    """The newest record that each keeper of a head tells of, by the keeper's path in the run."""
+    heads = {}
     decided = [r for r in read_events(run.path).records if r["event"] == "GateDecided"]
-    return str(decided[-1]["review"]) if decided else None
+    if decided:
+        heads["events.jsonl"] = str(decided[-1]["review"])
+    manifest = read_dataset(run.dataset)
+    if manifest and manifest.get("review_head"):
+        heads["dataset/manifest.json"] = str(manifest["review_head"])
+    return heads
+
+
+def _check_heads(heads: Mapping[str, str], hashes: Sequence[str]) -> list[str]:
+    """The events know the last record; a dataset knows one, as a person may decide after it."""
+    problems = []
+    for keeper, head in heads.items():
+        last = hashes[-1] if hashes else ""
+        if head not in hashes:
+            problems.append(
+                f"{keeper} knows a record {head[:12]} that is not there: it was removed."
+            )
+        elif keeper == "events.jsonl" and head != last:
+            problems.append(f"{keeper} knows nothing of the records after {head[:12]}.")
+    if hashes and "events.jsonl" not in heads:
+        problems.append("events.jsonl tells of no decision, and there are records.")
+    return problems
+
+
+def _describe_signature(review: Review, ours: str | None) -> dict[str, Any]:
+    signature = review.signature or {}
+    key = str(signature["public_key"])
+    return {
+        "record": review.number,
+        "signer": signature["signer"],
+        "decision": signature["decision"],
+        "signed_at": signature["signed_at"],
+        "key": key[:16],
+        "ours": key == ours,
+    }
 
 
 def _replayable(review: Review, plugins: Any) -> dict[str, Any]:

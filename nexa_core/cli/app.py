@@ -44,7 +44,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "runs": Entry("runs", "List or remove runs."),
     },
     "Decisions": {
-        "gate": Entry("gates", "Show or replay what the gate decided."),
+        "gate": Entry("gates", "Show, replay, verify or sign what the gate decided."),
         "accept": Entry("gates", "Decide again which rows are accepted, with no call."),
         "label": Entry("labels", "Say which rows are good, one key each."),
         "judges": Entry("labels", "Compare judges with people's labels."),

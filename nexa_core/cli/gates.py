@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def gate() -> None:
-    """Show or replay what the gate decided."""
+    """Show, replay, verify or sign what the gate decided."""
 
 
 @gate.command(cls=Command)
@@ -45,6 +45,72 @@ def replay(session: Session, run: str) -> int:
     result = gate_replay(run, workspace=session.workspace)
     output.answer(session.as_json, result, _show_replay)
     return 1 if result["differences"] else 0
+
+
+@gate.command(cls=Command)
+@click.argument("run", default="latest")
+@pass_session
+def verify(session: Session, run: str) -> int:
+    """Check that no record of a run was edited, removed or added.
+
+    Reads the records, the signatures, and the heads that the events and the dataset keep. Exit code
+    1 when something is not as it was written.
+    """
+    from nexa_core.actions.reviewing import gate_verify
+
+    result = gate_verify(run, workspace=session.workspace)
+    output.answer(session.as_json, result, _show_verified)
+    return 1 if result["problems"] else 0
+
+
+@gate.command(cls=Command)
+@click.argument("run")
+@click.option("--proceed", "decision", flag_value="PROCEED", help="Go on to scale as it is.")
+@click.option("--iterate", "decision", flag_value="ITERATE", help="Another pilot; see --set.")
+@click.option("--stop", "decision", flag_value="STOP", help="End the run here.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; it stays in the record.")
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="With --iterate: a parameter inside search_space. Without: what the reviewers proposed.",
+)
+@click.option(
+    "--review", metavar="RECORD", help="The number or hash you saw; refused if it is old."
+)
+@click.option("--as", "signer", metavar="NAME", help="Who signs; else the name git knows.")
+@pass_session
+def sign(
+    session: Session,
+    run: str,
+    decision: str | None,
+    reason: str,
+    sets: Sequence[str],
+    review: str | None,
+    signer: str | None,
+) -> None:
+    """Decide in a person's name, with the workspace's key.
+
+    A rule that failed is overridden by --proceed, and every later artefact says so.
+    `nexa resume RUN` goes on from the signature.
+    Example: nexa gate sign latest --iterate --reason "still too long" --set respond.sampling.temperature=0.3
+    """
+    from nexa_core.actions.signing import sign as sign_run
+    from nexa_core.errors import UsageError
+
+    if decision is None:
+        raise UsageError("A signature needs a decision.", "Add --proceed, --iterate or --stop.")
+    record = sign_run(
+        run,
+        decision,
+        reason,
+        sets,
+        workspace=session.workspace,
+        review=review,
+        signer=signer,
+    )
+    output.answer(session.as_json, record.as_json(), _show_signed)
 
 
 @click.command(cls=Command)
@@ -121,6 +187,41 @@ def _show_replay(result: Mapping[str, Any]) -> RenderableType:
     return look.stack(
         look.say(f"{len(lines)} of {show_many(result['records'], 'decision')} not as recorded:"),
         *lines,
+    )
+
+
+def _show_verified(result: Mapping[str, Any]) -> RenderableType:
+    from nexa_core.cli import look
+
+    signed = [
+        look.say(
+            f"Record {one['record']} is signed by {one['signer']}, key {one['key']}{_owner(one)}"
+        )
+        for one in result["signatures"]
+    ]
+    if not result["problems"]:
+        held = f", their end held by {' and '.join(result['heads'])}" if result["heads"] else ""
+        return look.stack(
+            look.say(f"{show_many(result['records'], 'record')} as written{held}."), *signed
+        )
+    return look.stack(
+        *(look.say(problem, "red") for problem in result["problems"]),
+        *signed,
+    )
+
+
+def _owner(signature: Mapping[str, Any]) -> str:
+    return " of this workspace." if signature["ours"] else ", which this workspace does not have."
+
+
+def _show_signed(record: Mapping[str, Any]) -> RenderableType:
+    from nexa_core.cli import look
+    from nexa_core.cli.trail import show_changes
+
+    return look.stack(
+        look.line((f"Record {record['number']}  ", "bold"), record["reason"]),
+        *show_changes(record["changes"]),
+        look.line(("Next  ", "dim"), (f"nexa resume {record['run']}", "bold")),
     )
 
 

@@ -36,6 +36,7 @@ def show_outcome(outcome: Mapping[str, Any]) -> RenderableType:
         look.columns(_facts(outcome)),
         look.blank(),
         look.line(("Next  ", "dim"), (next_command(outcome), "bold")),
+        *(look.line(("or    ", "dim"), (line, "bold")) for line in _signing_lines(outcome)),
     )
 
 
@@ -63,6 +64,18 @@ def next_command(outcome: Mapping[str, Any]) -> str:
     if list(phases) == ["pilot"] and not outcome.get("dataset"):
         return f"nexa query 'from rows limit 5' --run {run}"
     return f"nexa status {run}"
+
+
+def _signing_lines(outcome: Mapping[str, Any]) -> list[str]:
+    """What a person types who decides what waits for one."""
+    last = outcome.get("iterations", [])[-1:]
+    if outcome["status"] != "waiting" or not last or not last[0].get("waiting"):
+        return []
+    sign = f"nexa gate sign {outcome['run']}"
+    lines = [f'{sign} --proceed --reason "…"', f'{sign} --stop --reason "…"']
+    if last[0]["decision"] == "ITERATE" or last[0].get("changes"):
+        lines.insert(0, f'{sign} --iterate --reason "…"')
+    return [*lines, f"nexa resume {outcome['run']}"]
 
 
 def _head(outcome: Mapping[str, Any]) -> RenderableType:

@@ -16,6 +16,7 @@ from nexa_core.engine.sampling import RowSampler
 from nexa_core.engine.sources import SourceRow, invent_rows, read_source, sample_rows
 from nexa_core.events import WarningRaised
 from nexa_core.protocols import Source
+from nexa_core.store.events import read_events
 from nexa_core.store.money import read_spent
 from nexa_core.store.runs import Run
 
@@ -75,6 +76,15 @@ class Context:
     def sampler(self) -> RowSampler:
         """Shows a few of the run's rows while they are made."""
         return RowSampler(self.announcer.announce)
+
+    @cached_property
+    def _told(self) -> frozenset[str]:
+        records = read_events(self.run.path).records
+        return frozenset(str(r["review"]) for r in records if r["event"] == "GateDecided")
+
+    def has_told(self, review: str) -> bool:
+        """Whether the events of earlier processes tell of a decision: a kill may come between."""
+        return not review or review in self._told
 
     @property
     def seed(self) -> int:

@@ -14,7 +14,7 @@ from nexa_core.engine.unit import Unit
 from nexa_core.errors import PluginError, boundary
 from nexa_core.gates import Gate, Look, Ruling, assess_gate, conclude, decide
 from nexa_core.records import Decision, Evidence, GateCheck, Opinion, Verdict
-from nexa_core.reviews import Review, read_reviews, write_review
+from nexa_core.reviews import Review, find_overridden, read_reviews, write_review
 from nexa_core.store.files import replace_file
 from nexa_core.store.manifest import Totals, total_entries
 
@@ -29,7 +29,8 @@ SAMPLED_FROM = 200
 class Judged:
     """What the gate and the reviewers decided about an iteration.
 
-    `changes` maps parameter paths to [old, new]; `review` is the hash of the record.
+    `changes` maps parameter paths to [old, new], proposed only while it is `waiting`; `review` is
+    the hash of the record, and `signer` the person who decided, where one did.
     """
 
     decision: Decision
@@ -40,6 +41,7 @@ class Judged:
     patch_reason: str = ""
     waiting: bool = False
     review: str = ""
+    signer: str = ""
 
     @property
     def passed(self) -> frozenset[str]:
@@ -58,6 +60,7 @@ class Judged:
             review.patch_reason,
             review.waiting,
             review.hash,
+            str(review.signature["signer"]) if review.signature else "",
         )
 
 
@@ -111,7 +114,8 @@ def is_reviewed(context: Context, number: int) -> bool:
 
 
 def _find_review(context: Context, number: int, rows: int) -> Review | None:
-    for review in read_reviews(context.reviews, "pilot"):
+    """The newest record on these rows: where a person signed it, the signature's."""
+    for review in reversed(read_reviews(context.reviews, "pilot")):
         if review.iteration == number and review.look.rows == rows:
             return review
     return None
@@ -166,7 +170,8 @@ async def _ask_reviewers(
         reviewer = plan.plugins.build(spec, dict(use.options), place=use.place)
         with boundary(PluginError, f"The reviewer '{use.name}'"):
             opinions.append(await reviewer.review(evidence))
-        if ruling.decision is Decision.ITERATE and conclude(ruling, opinions, evidence).changes:
+        concluded = conclude(ruling, opinions, evidence)
+        if ruling.decision is Decision.ITERATE and concluded.changes:
             break
     return opinions
 
@@ -208,7 +213,10 @@ def _record(
 
 
 def judge_scale(plan: Plan, units: Sequence[Unit]) -> str | None:
-    """Recompute the gate over every row of the dataset; why it fails, None when no rule does."""
+    """Recompute the gate over every row of the dataset; why it fails, None when no rule does.
+
+    What a person overrode in the pilot stops nothing here either.
+    """
     if plan.gate is None:
         return None
     totals = total_entries(entry for unit in units for entry in unit.entries)
@@ -216,7 +224,12 @@ def judge_scale(plan: Plan, units: Sequence[Unit]) -> str | None:
     checks = assess_gate(
         plan.gate, totals.metrics, Look(alpha, totals.source_rows, totals.source_rows)
     )
-    failed = [check for check in checks if check.hard and check.verdict is Verdict.FAIL]
+    overridden = find_overridden(read_reviews(units[-1].context.reviews))
+    failed = [
+        check
+        for check in checks
+        if check.hard and check.verdict is Verdict.FAIL and check.metric not in overridden
+    ]
     write_summary(units[-1], totals, checks, "FAIL" if failed else "PASS")
     if not failed:
         return None

@@ -22,7 +22,7 @@ from nexa_core.errors import UsageError
 from nexa_core.pipeline import CriticStep, JudgeStep
 from nexa_core.prices import Rates, rates_of
 from nexa_core.records import State
-from nexa_core.reviews import read_reviews
+from nexa_core.reviews import describe_overrides, read_reviews
 from nexa_core.store.labels import CALIBRATION, identify_judge
 from nexa_core.store.layout import Run, ShardFolder
 from nexa_core.store.manifest import Totals, read_manifest, total_entries
@@ -74,6 +74,7 @@ class RunRows:
         scale, accepted = self.plan.pipeline.scale, self.totals.rows.get(State.ACCEPTED, 0)
         if scale is not None and scale.accepted is not None and accepted < scale.accepted:
             yield f"short: {accepted} of {scale.accepted} rows accepted"
+        yield from describe_overrides(read_reviews(self.reviews))
 
 
 def package_run(context: Context, units: Sequence[Any]) -> dict[str, Any]:

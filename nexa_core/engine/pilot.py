@@ -37,6 +37,7 @@ class Iteration:
             "parameters": dict(self.parameters),
             "checks": [check.as_json() for check in self.judged.checks],
             "changes": dict(self.judged.changes),
+            "waiting": self.judged.waiting,
             "rows": {str(state): self.unit.count(state) for state in State},
         }
 
@@ -62,7 +63,7 @@ async def run_pilot(context: Context) -> list[Iteration]:
     for number in range(1, context.plan.pipeline.pilot.max_iterations + 1):
         iteration = await _run_iteration(context, number, values, used, iterations)
         iterations.append(iteration)
-        if iteration.judged.decision is not Decision.ITERATE:
+        if iteration.judged.decision is not Decision.ITERATE or iteration.judged.waiting:
             break
         used += iteration.unit.source_rows
         values = {**values, **{path: new for path, (_, new) in iteration.judged.changes.items()}}
@@ -90,7 +91,7 @@ async def _run_iteration(
             return Iteration(number, plan, unit, values, Judged(Decision.STOP, reason))
         whole = 0 if unit.exhausted else max(rows_whole(context), 0)
         judged, is_new = await judge(context, plan, unit, number, values, earlier, judged, whole)
-        if is_new:
+        if is_new or not context.has_told(judged.review):
             _announce(context, number, judged)
         if judged.decision is not Decision.EXTEND:
             return Iteration(number, plan, unit, values, judged)
@@ -168,8 +169,10 @@ def _announce(context: Context, number: int, judged: Judged) -> None:
             [check.as_json() for check in judged.checks],
             judged.review,
             judged.reason,
+            judged.waiting,
+            judged.signer,
         )
     )
-    if judged.changes:
+    if judged.changes and not judged.waiting:
         told = ParametersChanged(number, dict(judged.changes), judged.patch_reason)
         context.announcer.announce(told)

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from nexa_core.gates.assessment import Look, assess, assess_gate
-from nexa_core.gates.decision import Conclusion, Ruling, conclude, decide, refuse_changes, settle
+from nexa_core.gates.decision import (
+    Conclusion,
+    Ruling,
+    conclude,
+    decide,
+    is_veto,
+    refuse_changes,
+    settle,
+)
 from nexa_core.gates.drift import assess_drift, drift_alpha, rule_on_drift
 from nexa_core.gates.paired import GAIN, assess_pairs, evaluation_gate
 from nexa_core.gates.planning import Assumption, RulePlan, never_passes, plan, rows_auto
@@ -32,6 +40,7 @@ __all__ = [
     "drift_alpha",
     "evaluation_gate",
     "gate_from",
+    "is_veto",
     "never_passes",
     "plan",
     "read_gate",

@@ -10,7 +10,16 @@ from typing import Any, NamedTuple
 from nexa_core.gates.wording import describe, join
 from nexa_core.records import Decision, Evidence, GateCheck, Opinion, Verdict
 
-__all__ = ["FUTILE_BELOW", "Conclusion", "Ruling", "conclude", "decide", "refuse_changes", "settle"]
+__all__ = [
+    "FUTILE_BELOW",
+    "Conclusion",
+    "Ruling",
+    "conclude",
+    "decide",
+    "is_veto",
+    "refuse_changes",
+    "settle",
+]
 
 FUTILE_BELOW = 0.2
 """EXTEND buys rows only where the predictive chance that all open rules pass reaches this."""
@@ -78,9 +87,9 @@ def settle(checks: Sequence[GateCheck]) -> Ruling:
 class Conclusion:
     """What really happens after the reviewers had their say.
 
-    `changes` maps parameter paths to (old, new). `waiting`: the gate passed, a reviewer vetoed on
-    the last iteration, and only a person can go on. `refused` tells of patches outside the space
-    and of vetoes that cite nothing, in the order of the opinions.
+    `changes` maps parameter paths to (old, new). `waiting`: only a person can go on, and `changes`
+    are what the reviewers propose to that person. `refused` tells of patches outside the space and
+    of vetoes that cite nothing, in the order of the opinions.
     """
 
     decision: Decision
@@ -96,21 +105,33 @@ def conclude(ruling: Ruling, opinions: Sequence[Opinion], evidence: Evidence) ->
     """What follows from a ruling and the reviewers' opinions, in the order they were asked.
 
     ITERATE takes the first non-empty patch inside the search space; without one the campaign
-    stops. PROCEED is turned into ITERATE by a veto that cites evidence, and on the last iteration
-    into waiting for a person. No opinion turns any other ruling into PROCEED.
+    stops. PROCEED is turned into ITERATE by a veto that cites evidence; on the last iteration, and
+    where nobody proposes a patch, it waits for a person. It waits too where an opinion `waits`,
+    unless a patch comes before it. No opinion turns any other ruling into PROCEED.
     """
     refused = tuple(told for opinion in opinions if (told := _refuse(opinion, evidence)))
     start = Conclusion(ruling.decision, ruling.reason, ruling.extend_rows, refused=refused)
     if ruling.decision is Decision.ITERATE:
         return _take_patch(start, opinions, evidence)
-    vetoes = [opinion for opinion in opinions if opinion.veto and opinion.cites]
-    if ruling.decision is not Decision.PROCEED or not vetoes:
+    if ruling.decision is not Decision.PROCEED:
         return start
-    veto = f"{vetoes[0].reviewer} vetoes, citing {', '.join(vetoes[0].cites)}: {vetoes[0].reason}"
+    vetoes = [opinion for opinion in opinions if is_veto(opinion, evidence)]
+    if not vetoes:
+        asked = any(opinion.waits for opinion in opinions)
+        return replace(start, waiting=True, reason=_wait(start.reason)) if asked else start
+    cited = ", ".join(cite for cite in vetoes[0].cites if cite in evidence.ids)
+    veto = f"{vetoes[0].reviewer} vetoes, citing {cited}: {vetoes[0].reason}"
     if evidence.iteration >= evidence.max_iterations:
-        return replace(start, waiting=True, reason=f"{veto} A person must decide.")
+        return replace(start, waiting=True, reason=_wait(veto))
     turned = replace(start, decision=Decision.ITERATE, reason=veto)
-    return _take_patch(turned, opinions, evidence)
+    found = _take_patch(turned, opinions, evidence)
+    # Every rule passes and nobody knows what to change: no reason to throw the pilot away.
+    return found if found.changes else replace(turned, waiting=True, reason=_wait(veto))
+
+
+def is_veto(opinion: Opinion, evidence: Evidence) -> bool:
+    """Whether an opinion is a veto that counts: it cites something that is in the evidence."""
+    return opinion.veto and not evidence.ids.isdisjoint(opinion.cites)
 
 
 def refuse_changes(
@@ -139,22 +160,34 @@ def _refuse(opinion: Opinion, evidence: Evidence) -> str | None:
     why = refuse_changes(opinion.changes, evidence.parameters, evidence.search_space)
     if why:
         return f"The patch of {opinion.reviewer} was refused: {why}."
-    if opinion.veto and not opinion.cites:
-        return f"The veto of {opinion.reviewer} cites nothing and counts as an abstention."
+    if opinion.veto and not is_veto(opinion, evidence):
+        what = f"what is not in the evidence ({', '.join(opinion.cites)})"
+        cited = what if opinion.cites else "nothing"
+        return f"The veto of {opinion.reviewer} cites {cited} and counts as an abstention."
     return None
 
 
 def _take_patch(start: Conclusion, opinions: Sequence[Opinion], evidence: Evidence) -> Conclusion:
+    """The first sound patch; it waits where a person is asked before it, or would be the next."""
+    asked = False
     for opinion in opinions:
+        asked = asked or opinion.waits
         if refuse_changes(opinion.changes, evidence.parameters, evidence.search_space):
             continue
         old = evidence.parameters
         changes = {p: (old.get(p), new) for p, new in opinion.changes.items() if new != old.get(p)}
         if changes:
-            return replace(start, changes=changes, patch_reason=opinion.reason)
+            found = replace(start, changes=changes, patch_reason=opinion.reason)
+            return replace(found, waiting=True, reason=_wait(start.reason)) if asked else found
+    if asked:
+        return replace(start, waiting=True, reason=_wait(start.reason))
     why = join([*(o.reason for o in opinions if o.reason and not o.changes), *start.refused])
     reason = f"{start.reason} Nothing to change: {why or 'no reviewer proposed anything.'}"
     return replace(start, decision=Decision.STOP, reason=reason)
+
+
+def _wait(reason: str) -> str:
+    return f"{reason} A person must decide."
 
 
 def _turn_down(reason: str, iteration: int, max_iterations: int) -> Ruling:

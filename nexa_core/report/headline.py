@@ -8,6 +8,7 @@ from nexa_core.report.evaluation import BASE, FEW_SHOT, TUNED, EvaluationView
 from nexa_core.report.figures import show_count, show_money, show_p, show_seconds, show_share
 from nexa_core.report.folder import Facts
 from nexa_core.report.timing import Cost, Times
+from nexa_core.reviews import describe_overrides
 
 __all__ = ["Headline", "Tile", "write_headline"]
 
@@ -83,6 +84,7 @@ def _list_marks(facts: Facts) -> list[str]:
     marks = [str(mark) for mark in (facts.dataset or {}).get("marks") or ()]
     if facts.record.get("rehearsal") and "rehearsal" not in marks:
         marks.append("rehearsal")
+    marks += [mark for mark in describe_overrides(facts.reviews) if mark not in marks]
     return marks
 
 

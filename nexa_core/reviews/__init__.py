@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from nexa_core.reviews.chain import find_head, read_reviews, verify_chain, write_review
+from nexa_core.reviews.chain import (
+    count_records,
+    find_head,
+    read_reviews,
+    verify_chain,
+    write_review,
+)
+from nexa_core.reviews.keys import open_key, read_public_key
 from nexa_core.reviews.markdown import render_review
 from nexa_core.reviews.record import Review
 from nexa_core.reviews.replay import Difference, replay
+from nexa_core.reviews.signing import describe_overrides, find_overridden, sign_review
 
 __all__ = [
     "Difference",
     "Review",
+    "count_records",
+    "describe_overrides",
     "find_head",
+    "find_overridden",
+    "open_key",
+    "read_public_key",
     "read_reviews",
     "render_review",
     "replay",
+    "sign_review",
     "verify_chain",
     "write_review",
 ]

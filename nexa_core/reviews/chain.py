@@ -10,9 +10,10 @@ from pathlib import Path
 from nexa_core.errors import Place, StoreError
 from nexa_core.reviews.markdown import render_review
 from nexa_core.reviews.record import Review
+from nexa_core.reviews.signing import check_signature
 from nexa_core.store.files import disk_errors, replace_file
 
-__all__ = ["find_head", "read_reviews", "verify_chain", "write_review"]
+__all__ = ["count_records", "find_head", "read_reviews", "verify_chain", "write_review"]
 
 _BROKEN = (ValueError, TypeError, KeyError, AttributeError)
 """What an edited record can raise when it is read as one."""
@@ -53,6 +54,11 @@ def read_reviews(folder: Path, phase: str | None = None) -> tuple[Review, ...]:
     return tuple(review for review in found if phase in (None, review.phase))
 
 
+def count_records(folder: Path) -> int:
+    """How many records there are, sound or not."""
+    return len(_list(folder))
+
+
 def find_head(folder: Path) -> str:
     """The hash of the last record, which holds all before it; "" without one."""
     paths = _list(folder)
@@ -66,17 +72,19 @@ def verify_chain(folder: Path, head: str | None = None) -> tuple[str, ...]:
     or a dataset hold is given, a tail that was cut off or written anew.
     """
     problems: list[str] = []
-    previous = ""
+    before: Review | None = None
     for number, path in enumerate(_list(folder), 1):
+        review = None
         try:
             review = _read(path)
-            found = _check(path, review, number, previous)
-            previous = review.hash
+            found = _check(path, review, number, before)
         except StoreError as error:
-            found, previous = [error.problem], ""
+            found = [error.problem]
         except _BROKEN:
-            found, previous = ["its content is not what was written."], ""
+            found, review = ["its content is not what was written."], None
+        before = review
         problems += [f"{path.name}: {what}" for what in found]
+    previous = before.hash if before else ""
     if head is not None and head != previous:
         problems.append(
             f"The chain ends with {previous[:12] or 'nothing'}, not with {head[:12] or 'nothing'}: "
@@ -85,14 +93,15 @@ def verify_chain(folder: Path, head: str | None = None) -> tuple[str, ...]:
     return tuple(problems)
 
 
-def _check(path: Path, review: Review, number: int, previous: str) -> list[str]:
+def _check(path: Path, review: Review, number: int, before: Review | None) -> list[str]:
     if review.hash != review.seal() or review.as_bytes() != path.read_bytes():
         return ["its content is not what was written."]
     problems = []
     if path.name != review.file_name or review.number != number:
         problems.append(f"it stands at place {number} and says that it is {review.file_name}.")
-    if review.previous != previous:
+    if review.previous != (before.hash if before else ""):
         problems.append("the record before it is not the one it followed.")
+    problems += check_signature(review, before)
     markdown = path.with_suffix(".md")
     if not markdown.exists() or markdown.read_bytes() != render_review(review).encode():
         problems.append(f"'{markdown.name}' does not say what the record says.")

@@ -32,7 +32,9 @@ class Review:
     Written by the one who decides: `gate` is `Gate.as_json()` after binding, `tallies` the counts
     by `Rule.key`, `checks` and `opinions` their `as_json()`, `changes` maps parameter paths to
     [old, new], `cost_nano` is what the reviewers cost, in nano-dollars. `decision` and `reason` are
-    what really happens; `ruling` is the gate's own decision before the reviewers.
+    what really happens; `ruling` is the gate's own decision before the reviewers. While `waiting`,
+    `changes` are proposed and not made. A record with a `signature` has the evidence of the record
+    before it, and the decision of the person who signed.
 
     `phase` is the phase that was decided on; those after the pilot have iteration 0. `method` says how
     the checks were made: by the gate's rules, as drift against the pilot, or by the paired test of an
@@ -63,6 +65,7 @@ class Review:
     search_space: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
+    signature: Mapping[str, Any] | None = None
     samples: Sequence[Mapping[str, Any]] = ()
     cost_nano: int = 0
     phase: str = "pilot"
@@ -77,6 +80,13 @@ class Review:
     def gate_name(self) -> str:
         """The name of the gate that decided."""
         return str(self.gate["gate"])
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """What an opinion can cite: the metrics that were measured, and the sample rows."""
+        return frozenset(str(c["metric"]) for c in self.checks) | {
+            str(row["id"]) for row in self.samples if row.get("id")
+        }
 
     @property
     def file_name(self) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nexa_core.gates import Gate, Ruling, conclude, decide, drift_alpha, rule_on_drift, settle
+from nexa_core.gates import Conclusion, Gate, Ruling, conclude, decide, drift_alpha, rule_on_drift, settle
 from nexa_core.records import Decision, Evidence, GateCheck, Opinion
 from nexa_core.reviews.record import Review
+from nexa_core.reviews.signing import apply_signature
 
 __all__ = ["Difference", "replay"]
 
@@ -40,17 +42,14 @@ def replay(
     ruling = _rule(review, gate, evidence.checks)
     opinions = review.read_opinions()
     conclusion = conclude(ruling, opinions, evidence)
-    paused = review.method == "drift" and ruling.decision is Decision.STOP
+    if review.method == "drift" and ruling.decision is Decision.STOP:
+        conclusion = dataclasses.replace(conclusion, waiting=True)
     pairs: list[tuple[str, Any, Any]] = [
         ("gate_hash", review.gate_hash, gate.hash),
         ("alpha", review.look.alpha, _alpha(review, gate)),
         ("checks", review.checks, [check.as_json() for check in evidence.checks]),
         ("ruling", review.ruling, ruling.decision),
-        ("decision", review.decision, conclusion.decision),
-        ("reason", review.reason, conclusion.reason),
-        ("extend_rows", review.extend_rows, conclusion.extend_rows),
-        ("changes", review.changes, conclusion.changes),
-        ("waiting", review.waiting, conclusion.waiting or paused),
+        *_end_pairs(review, conclusion),
     ]
     for opinion in opinions:
         if reviewers and opinion.reviewer in reviewers:
@@ -75,6 +74,15 @@ def _rule(review: Review, gate: Gate, checks: tuple[GateCheck, ...]) -> Ruling:
     return decide(
         checks, review.iteration, review.max_iterations, look.rows, look.cap, look.planned
     )
+
+
+def _end_pairs(review: Review, conclusion: Conclusion) -> list[tuple[str, Any, Any]]:
+    """What happened: by the reviewers, or where a person signed by what was signed."""
+    end: Any = conclusion
+    if review.signature is not None:
+        end = apply_signature(review, review.signature)
+    names = ("decision", "reason", "extend_rows", "changes", "patch_reason", "waiting")
+    return [(name, getattr(review, name), getattr(end, name)) for name in names]
 
 
 def _differences(what: str, old: Any, new: Any) -> list[Difference]:

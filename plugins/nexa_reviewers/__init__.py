@@ -16,13 +16,24 @@ def _build_policy(_: Any) -> Reviewer:
     return Policy()
 
 
+def _build_human(_: Any) -> Reviewer:
+    from nexa_reviewers.human import Human
+
+    return Human()
+
+
 @hookimpl
 def register_reviewers() -> Iterable[ReviewerSpec]:
-    """`policy`."""
+    """`policy` and `human`."""
     return [
         ReviewerSpec(
             "policy",
             "Rules from failing metrics to parameter moves inside search_space; asks no model.",
             build=_build_policy,
-        )
+        ),
+        ReviewerSpec(
+            "human",
+            "The run waits until a person signs: `nexa gate sign RUN`.",
+            build=_build_human,
+        ),
     ]

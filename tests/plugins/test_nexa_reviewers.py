@@ -52,9 +52,9 @@ def past(parameters, *checks):
 
 def test_the_plugin_registers_policy_without_importing_it():
     """The hook hands over a spec; `build` makes the reviewer, which answers as `propose` does."""
-    (spec,) = nexa_reviewers.register_reviewers()
+    spec, human = nexa_reviewers.register_reviewers()
     evidence = Evidence(1, 5, (check(),), START, SPACE)
-    assert spec.name == "policy"
+    assert (spec.name, human.name) == ("policy", "human")
     assert asyncio.run(spec.build(None).review(evidence)) == Policy().propose(evidence)
 
 

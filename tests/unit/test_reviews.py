@@ -245,7 +245,9 @@ def test_the_first_valid_patch_wins():
 
 def test_a_cited_veto_iterates_and_an_uncited_one_abstains():
     """After PASS a veto needs evidence; on the last iteration it calls for a person."""
-    veto = Opinion("llm", "answers are copies", {TEMPERATURE: 0.4}, veto=True, cites=("row-7",))
+    veto = Opinion(
+        "llm", "answers are copies", {TEMPERATURE: 0.4}, veto=True, cites=("runaway_rate",)
+    )
     passed = {"k": 0, "n": 113}
     assert decide(**passed, opinion=veto).decision == "ITERATE"
     silent = decide(**passed, opinion=replace(veto, cites=()))
