@@ -119,7 +119,9 @@ def find_signer(workspace: Workspace) -> str:
 
 
 def _find_progress(run: Run, review: Review) -> str | None:
-    """What was made since a decision; None when nothing was."""
+    """What was made since a pilot's decision; None when nothing was. Later phases make a record last."""
+    if review.phase != "pilot":
+        return None
     for number, folder in enumerate(run.iterations(), 1):
         if number > review.iteration and read_manifest(folder.path):
             return f"the run has gone on to iteration {number}"

@@ -8,7 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nexa_core.gates import Conclusion, Gate, Ruling, conclude, decide, drift_alpha, rule_on_drift, settle
+from nexa_core.gates import (
+    Conclusion,
+    Gate,
+    Ruling,
+    conclude,
+    decide,
+    drift_alpha,
+    rule_on_drift,
+    settle,
+)
 from nexa_core.records import Decision, Evidence, GateCheck, Opinion
 from nexa_core.reviews.record import Review
 from nexa_core.reviews.signing import apply_signature

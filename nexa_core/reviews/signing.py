@@ -24,6 +24,7 @@ __all__ = [
 _SIGNED = (
     "run",
     "evidence",
+    "phase",
     "iteration",
     "decision",
     "reason",
@@ -59,6 +60,7 @@ def sign_review(
     signed = {
         "run": review.run,
         "evidence": review.hash,
+        "phase": review.phase,
         "iteration": review.iteration,
         "decision": str(decision),
         "reason": mend_text(reason.strip()),
@@ -120,7 +122,7 @@ def describe_overrides(reviews: Sequence[Review]) -> tuple[str, ...]:
         over += [f"the veto of {name}" for name in signature["overrules"]]
         if over:
             marks.append(
-                f"override: {' and '.join(over)} in iteration {signature['iteration']}, "
+                f"override: {' and '.join(over)} {_tell_where(signature)}, "
                 f"signed by {signature['signer']}: {signature['reason']}"
             )
     return tuple(marks)
@@ -134,6 +136,11 @@ def _find_changes(review: Review, decision: Decision, changes: Mapping[str, Any]
                 "Sign --iterate to go on with other parameters.",
             )
         return {}
+    if review.phase != "pilot":
+        raise UsageError(
+            f"Only a pilot can be tried again with other parameters, and this is the {review.phase}.",
+            "Sign --proceed or --stop.",
+        )
     if review.iteration >= review.max_iterations:
         raise UsageError(
             f"Iteration {review.iteration} of {review.max_iterations} was the last: the campaign's "
@@ -175,6 +182,12 @@ def _describe_space(review: Review) -> str:
         else:
             parts.append(f"{path} {space['min']:g} to {space['max']:g}")
     return "; ".join(parts) or "nothing may change"
+
+
+def _tell_where(signature: Mapping[str, Any]) -> str:
+    if signature["phase"] == "pilot":
+        return f"in iteration {signature['iteration']}"
+    return f"after {signature['phase']}"
 
 
 def _list_open(review: Review) -> list[dict[str, Any]]:
