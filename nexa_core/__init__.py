@@ -135,6 +135,12 @@ if TYPE_CHECKING:
         Spec,
         TrainerSpec,
     )
+    from nexa_core.structured import (
+        FormChoice,
+        Mode,
+        tell_form,
+        write_form,
+    )
 
 __version__ = "0.1.0"
 
@@ -147,6 +153,10 @@ _ABOVE = {
     "load": "api",
     "explain_marks": "marking",
     "mark_data": "marking",
+    "FormChoice": "structured",
+    "Mode": "structured",
+    "tell_form": "structured",
+    "write_form": "structured",
 }
 
 __all__ = [
@@ -172,6 +182,7 @@ __all__ = [
     "Failure",
     "FileSpec",
     "FinishReason",
+    "FormChoice",
     "GateCheck",
     "GateDecided",
     "GateFileError",
@@ -186,6 +197,7 @@ __all__ = [
     "Metric",
     "MetricSpec",
     "MissingExtraError",
+    "Mode",
     "Model",
     "ModelError",
     "ModelSpec",
@@ -258,6 +270,8 @@ __all__ = [
     "load",
     "mark_data",
     "suggest",
+    "tell_form",
+    "write_form",
 ]
 
 

@@ -245,6 +245,8 @@ class Failure(StrEnum):
     """The prompt does not fit the model's context."""
     BAD_REPLY = "bad_reply"
     """A whole reply that cannot be read as one."""
+    FORM = "form"
+    """The provider does not take the form in which the request asked for JSON; the next try has another."""
     BAD_REQUEST = "bad_request"
     """The provider refused this request for another reason (4xx)."""
 

@@ -20,7 +20,7 @@ from nexa_core.engine.admission import LONGEST_PAUSE_SECONDS, Admission, Diverte
 from nexa_core.engine.budget import Budget, Reservation
 from nexa_core.engine.machine import MachineTime
 from nexa_core.errors import CallFailed, Charge, Failure, ModelError, NexaError
-from nexa_core.events import CallsProgressed
+from nexa_core.events import CallsProgressed, Event, WarningRaised
 from nexa_core.pipeline import Role
 from nexa_core.prices import Rates
 from nexa_core.protocols import BatchModel, Model, RemoteModel
@@ -124,21 +124,22 @@ class Answer:
 class Dispatch:
     """Sends the calls of a run; one for the whole run, so that limits and money are shared.
 
-    `check_stop` raises when nothing new may go out; it is asked before every try. `on_progress` is
-    told twice a second how calls and money stand.
+    `check_stop` raises when nothing new may go out; it is asked before every try. `on_event` is told
+    twice a second how calls and money stand, and once of every request form that is refused.
     """
 
     def __init__(
         self,
         budget: Budget | None = None,
         check_stop: Callable[[], None] = lambda: None,
-        on_progress: Callable[[CallsProgressed], None] = lambda event: None,
+        on_event: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self.budget = budget or Budget()
         self.answered = 0
         self.failures: Counter[str] = Counter()
-        self._on_progress = on_progress
+        self._on_event = on_event
         self._told: CallsProgressed | None = None
+        self._forms_told: set[str] = set()
         self.admissions: dict[tuple[str, str], Admission] = {}
         self._check_stop = check_stop
         self._fatal: NexaError | None = None
@@ -284,6 +285,7 @@ class Dispatch:
         else:
             used, completed, quota = 0, 0, None
             self.failures[_class_of(failed)] += 1
+            self._tell_form(failed)
         admission.charge_tokens(used - _expected_tokens(line, request))
         seen = failed if isinstance(failed, CallFailed) else None
         admission.leave(began, seen, completed, quota, self._late)
@@ -355,7 +357,14 @@ class Dispatch:
         )
         if event != self._told:
             self._told = event
-            self._on_progress(event)
+            self._on_event(event)
+
+    def _tell_form(self, failed: Exception) -> None:
+        """Say once for each model that its endpoint is asked for JSON in a weaker way from now on."""
+        if isinstance(failed, CallFailed) and failed.failure is Failure.FORM:
+            if failed.message not in self._forms_told:
+                self._on_event(WarningRaised(f"{failed.message} from now on."))
+            self._forms_told.add(failed.message)
 
     def _end(self, error: NexaError) -> None:
         self._fatal = self._fatal or error

@@ -81,6 +81,7 @@ class Role(Settings):
     rows a local model answers at once, or true for the provider's batch endpoint. `must_be` is a
     part that the served model's name must contain. `fallbacks` take over in turn while nothing is
     answered: model references, or names of other roles, with an endpoint, key and price of their own.
+    `structured` forces how a judge's JSON is asked for; else it follows from what the endpoint takes.
     """
 
     model: str
@@ -100,6 +101,7 @@ class Role(Settings):
     batch: Flag | Count | None = None
     fallbacks: tuple[str, ...] = ()
     must_be: str | None = None
+    structured: Literal["schema", "tool", "object", "plain"] | None = None
 
     @property
     def provider(self) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Awaitable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nexa_core import (
@@ -15,16 +16,19 @@ from nexa_core import (
     Completion,
     Failure,
     FinishReason,
+    FormChoice,
     ModelError,
     Request,
     Usage,
+    tell_form,
+    write_form,
 )
 from nexa_litellm.checking import check_role
 from nexa_litellm.failures import explain
 from nexa_litellm.loading import load_litellm
 
 if TYPE_CHECKING:
-    from nexa_core import Message, Role
+    from nexa_core import Message, Mode, Role
 
 _ENDINGS = {
     "length": FinishReason.LENGTH,
@@ -65,19 +69,24 @@ class LiteLLMModel:
     async def complete(self, request: Request) -> Completion:
         """The completion of one request, by one try."""
         litellm = load_litellm()
+        mode = self._mode(request)
         failure: Exception | None = None
         reply: Any = None
         try:
             async with asyncio.timeout(self._role.timeout + 1):
-                reply = await self._ask(litellm, request)
+                reply = await self._ask(litellm, request, mode)
         except TimeoutError:
             wait = f"no whole reply within {self._role.timeout:g} s"
             failure = CallFailed(Failure.TIMEOUT, wait, Charge.UNKNOWN)
         except Exception as cause:
-            failure = explain(cause, f"The model '{self.name}'")
+            whom = f"The model '{self.name}'"
+            failure = explain(cause, whom)
+            if request.schema and isinstance(failure, CallFailed):
+                failure = self.form.refuse(failure, mode, whom)
         if failure is not None:  # raised here, its traceback holds no frame with a key in it
             raise failure
-        return self._read(reply.model_dump())
+        done = self._read(reply.model_dump())
+        return self.form.read(done, mode) if request.schema else done
 
     async def choose(self, request: Request, options: Sequence[str]) -> Choice:
         """Never: providers tell log-probabilities in too many forms.
@@ -125,7 +134,25 @@ class LiteLLMModel:
     async def aclose(self) -> None:
         """Nothing: LiteLLM keeps its clients for the whole process and closes them at its end."""
 
-    async def _ask(self, litellm: Any, request: Request) -> Any:
+    @cached_property
+    def form(self) -> FormChoice:
+        """How the provider is asked for JSON of a given form, by what LiteLLM knows of it."""
+        litellm = load_litellm()
+        takes = self._supported(litellm)
+        modes: list[Mode] = []
+        if litellm.supports_response_schema(model=self._model):
+            modes.append("schema")
+        modes += ["tool"] if "tool_choice" in takes else []
+        modes += ["object"] if "response_format" in takes else []
+        return FormChoice((*modes, "plain"), self._role.structured)
+
+    def _mode(self, request: Request) -> Mode:
+        """The mode of a request; tools of its own leave no place for one more that must be called."""
+        if not request.schema:
+            return "plain"
+        return "object" if request.tools and self.form.mode == "tool" else self.form.mode
+
+    async def _ask(self, litellm: Any, request: Request, mode: Mode) -> Any:
         settings = {**self._settings, **request.sampling}
         if "seed" in self._supported(litellm):
             settings["seed"] = request.seed
@@ -133,13 +160,14 @@ class LiteLLMModel:
             settings["stop"] = list(request.stop)
         if request.tools:
             settings["tools"] = list(request.tools)
+        prompt = request.prompt
         if request.schema:
-            named = {"name": "reply", "schema": request.schema}
-            settings["response_format"] = {"type": "json_schema", "json_schema": named}
+            settings |= write_form(request.schema, mode)
+            prompt = tell_form(prompt, request.schema, mode)
         if self._role.api == "chat":
-            messages = _write_messages(request.prompt)
+            messages = _write_messages(prompt)
             return await litellm.acompletion(model=self._model, messages=messages, **settings)
-        return await litellm.atext_completion(model=self._model, prompt=request.prompt, **settings)
+        return await litellm.atext_completion(model=self._model, prompt=prompt, **settings)
 
     def _supported(self, litellm: Any) -> frozenset[str]:
         if self._takes is None:

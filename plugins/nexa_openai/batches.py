@@ -109,7 +109,7 @@ class BatchEndpointModel(EndpointModel):
             "custom_id": request.id,
             "method": "POST",
             "url": f"/v1{self._path}",
-            "body": self._writer.build(request),
+            "body": self._writer.build(request, self.form.mode),
         }
         return encode(line) + b"\n"
 
@@ -150,7 +150,7 @@ class BatchEndpointModel(EndpointModel):
             return CallFailed(Failure.BAD_REQUEST, str(failure), status=code)
         try:
             self._check_server(body)
-            return read_completion(body)
+            return self.form.read(read_completion(body), self.form.mode)
         except CallFailed as failure:
             return failure
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nexa_core import CallFailed, Failure, Request
+from nexa_core import CallFailed, Failure, Request, tell_form, write_form
 from nexa_openai.coding import encode
 from nexa_openai.providers import Provider, is_reasoning
 
 if TYPE_CHECKING:
-    from nexa_core import Message, Role
+    from nexa_core import Message, Mode, Role
 
 FIXED = frozenset(["model", "messages", "prompt", "stream", "n"])
 """What a role's extra_body must not set."""
@@ -27,9 +27,9 @@ class BodyWriter:
     extra: Mapping[str, Any] = field(default_factory=dict)
     top: int = 20
 
-    def write(self, request: Request) -> bytes:
-        """The body that asks for a completion."""
-        return encode(self.build(request))
+    def write(self, request: Request, mode: Mode = "schema") -> bytes:
+        """The body that asks for a completion; `mode` says how for JSON of a form, where it asks that."""
+        return encode(self.build(request, mode))
 
     def write_choice(self, request: Request) -> bytes:
         """The body that asks for the log-probabilities of the first token.
@@ -43,9 +43,12 @@ class BodyWriter:
             return encode(body | {"logprobs": True, "top_logprobs": self.top})
         return encode(body | {"logprobs": self.top})
 
-    def build(self, request: Request) -> dict[str, Any]:
+    def build(self, request: Request, mode: Mode = "schema") -> dict[str, Any]:
         """The body as an object."""
-        body: dict[str, Any] = {"model": self.model, **self._ask(request.prompt)}
+        prompt, schema = request.prompt, request.schema
+        if schema:
+            prompt = tell_form(prompt, schema, mode)
+        body: dict[str, Any] = {"model": self.model, **self._ask(prompt)}
         renamed = self.renamed
         for key, value in request.sampling.items():
             body[renamed.get(key, key)] = value
@@ -54,8 +57,8 @@ class BodyWriter:
         body["seed"] = request.seed
         if request.tools:
             body["tools"] = request.tools
-        if request.schema:
-            body["response_format"] = _name_schema(request.schema)
+        if schema:
+            body.update(write_form(schema, mode))
         body.update(self.extra)
         return body
 
@@ -90,23 +93,3 @@ def _write_message(message: Message) -> dict[str, Any]:
     if message.tool_call_id:
         turn["tool_call_id"] = message.tool_call_id
     return turn
-
-
-def _name_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    named = {"name": "reply", "schema": schema, "strict": is_strict(schema)}
-    return {"type": "json_schema", "json_schema": named}
-
-
-def is_strict(schema: Any) -> bool:
-    """Whether a schema fits OpenAI's strict mode: objects are closed and require all they have."""
-    if isinstance(schema, list):
-        return all(is_strict(part) for part in schema)
-    if not isinstance(schema, dict):
-        return True
-    properties = schema.get("properties")
-    if isinstance(properties, dict) and (
-        schema.get("additionalProperties") is not False
-        or set(schema.get("required", ())) != set(properties)
-    ):
-        return False
-    return all(is_strict(part) for part in schema.values())

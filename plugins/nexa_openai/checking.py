@@ -9,15 +9,25 @@ import socket
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from nexa_core import Unanswered
 from nexa_openai.addresses import refuse_forbidden
 from nexa_openai.keys import Secret
 
+if TYPE_CHECKING:
+    from nexa_core import Mode
+
 PATIENCE_SECONDS = 5.0
 _MOST_BYTES = 16 << 20
+_MODES: Mapping[Mode, str | None] = {
+    "schema": "structured_outputs",
+    "tool": "tool_choice",
+    "object": "response_format",
+    "plain": None,
+}
+"""What OpenRouter's list calls that which each mode needs."""
 _SENT_AS = {"repetition_penalty": "repetition_penalty", "reasoning_effort": "reasoning"}
 
 
@@ -59,6 +69,13 @@ class Finding:
             return []
         refused = [key for key in sampling if _SENT_AS.get(key, key) not in supported]
         return [f"'{self.entry.get('id')}' does not take '{key}'" for key in refused]
+
+    def find_modes(self) -> tuple[Mode, ...]:
+        """The ways of asking for JSON that the entry allows; all where it says nothing."""
+        supported = self.entry.get("supported_parameters")
+        if not isinstance(supported, list) or not supported:
+            return tuple(_MODES)
+        return tuple(mode for mode, wants in _MODES.items() if wants in (None, *supported))
 
 
 def check_door(door: Door) -> Finding:

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nexa_core import CallFailed, Choice, Completion, ModelError, Request, Usage
+from nexa_core import CallFailed, Choice, Completion, FormChoice, ModelError, Request, Usage
 from nexa_openai.addresses import check_url, is_local, is_under
 from nexa_openai.bodies import FIXED, make_writer
 from nexa_openai.checking import Door, Finding, check_door
@@ -25,7 +25,7 @@ from nexa_openai.replies import (
 )
 
 if TYPE_CHECKING:
-    from nexa_core import Role
+    from nexa_core import Mode, Role
 
 Result = TypeVar("Result")
 _FRAME = 128
@@ -58,12 +58,13 @@ class EndpointModel:
         self._key_name = find_key_name(role, self._provider, self.endpoint)
         self._key = read_key(self._key_name)
         self._writer = make_writer(role, self._known, self._model, self._provider_name)
+        self.form = FormChoice(find_modes(role, self._known), role.structured)
         self._path = "/chat/completions" if role.api == "chat" else "/completions"
         self._must_be = role.must_be.lower() if role.must_be else None
         self._finding: Finding | None = None
-        whom = f"The model '{role.model}' at {self.endpoint}"
+        self._whom = f"The model '{role.model}' at {self.endpoint}"
         self._connection = Connection(
-            self.endpoint, whom, self._key, self._key_name, role.headers, role.timeout
+            self.endpoint, self._whom, self._key, self._key_name, role.headers, role.timeout
         )
 
     async def complete(self, request: Request) -> Completion:
@@ -71,11 +72,19 @@ class EndpointModel:
 
         Where the reply states no usage, the most that it can have been stands in its place.
         """
-        body, headers = await self._connection.post(self._path, self._writer.write(request))
+        # Tools of the request's own leave no place for one more that must be called.
+        mode = "object" if request.tools and self.form.mode == "tool" else self.form.mode
+        try:
+            body, headers = await self._connection.post(
+                self._path, self._writer.write(request, mode)
+            )
+        except CallFailed as failed:
+            raise self.form.refuse(failed, mode, self._whom) if request.schema else failed from None
         reply = decode(body)
         self._check_server(reply)
         usage = None if "usage" in reply else self._bound_usage(request, body)
-        return trim(read_completion(reply, read_quota(headers), usage), request.stop)
+        done = trim(read_completion(reply, read_quota(headers), usage), request.stop)
+        return self.form.read(done, mode) if request.schema else done
 
     async def choose(self, request: Request, options: Sequence[str]) -> Choice:
         """The log-probabilities of single-token options after a prompt; see `read_choice`.
@@ -127,7 +136,7 @@ class EndpointModel:
                 size += len(encode(message.tool_calls)) if message.tool_calls else 0
         if request.tools:
             size += 512 + len(encode(request.tools))
-        return size + (256 + len(encode(request.schema)) if request.schema else 0)
+        return size + (512 + len(encode(request.schema)) if request.schema else 0)
 
     def preflight(self, sampling: Mapping[str, Any]) -> list[str]:
         """What speaks against asking: sampling keys, settings, and what the endpoint itself says.
@@ -141,6 +150,7 @@ class EndpointModel:
             faults.append(f"{self._provider_name} has no batch API: remove `batch: true`")
         if self._finding is None:
             self._finding = check_door(self._door())
+            self.form.narrow(self._finding.find_modes())
         return [*faults, *self._finding.faults, *self._finding.find_unsupported(sampling)]
 
     async def aclose(self) -> None:
@@ -204,6 +214,15 @@ def find_url(role: Role, provider: Provider) -> str:
             f"The model '{role.model}' has no base_url.", "Add `base_url: http://HOST:PORT/v1`."
         )
     return check_url(url)
+
+
+def find_modes(role: Role, provider: Provider) -> tuple[Mode, ...]:
+    """How an endpoint can be asked for JSON; the completions API knows schemas on own servers alone."""
+    if role.api == "chat":
+        return provider.modes
+    return (
+        ("schema", "plain") if provider.self_hosted and "schema" in provider.modes else ("plain",)
+    )
 
 
 async def _gather(calls: Sequence[Awaitable[Result]]) -> list[Result | Exception]:

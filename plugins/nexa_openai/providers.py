@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nexa_core import Mode
 
 SAMPLING = frozenset(
     [
@@ -20,6 +24,9 @@ SAMPLING = frozenset(
         "stop",
     ]
 )
+_ALL: tuple[Mode, ...] = ("schema", "tool", "object", "plain")
+_NO_CHOICE: tuple[Mode, ...] = ("schema", "object", "plain")
+"""It knows tools, and cannot be made to call one."""
 _OWN = frozenset(["top_k", "min_p", "repetition_penalty"])
 _REASONING = re.compile(r"(o\d|gpt-5(?!.*chat))")
 _NO_REASONER_TAKES = frozenset(
@@ -34,7 +41,8 @@ class Provider:
     `key_env` is the variable of its key, which goes to `key_host` (and hosts under it) alone.
     `renamed` maps sampling keys to the endpoint's own names. `top` is how many likeliest tokens it
     tells, for chat and for completions; 0 where it tells none. `lists` says that `GET /models`
-    lists every model that can be asked.
+    lists every model that can be asked. `modes` are the ways in which it can be asked for JSON of a
+    given form, the strictest first.
     """
 
     base_url: str | None = None
@@ -44,7 +52,7 @@ class Provider:
     takes: frozenset[str] = SAMPLING
     renamed: Mapping[str, str] = field(default_factory=dict)
     top: tuple[int, int] = (20, 20)
-    schemas: bool = True
+    modes: tuple[Mode, ...] = _ALL
     batches: bool = False
     lists: bool = True
     asks_cost: bool = False
@@ -65,7 +73,11 @@ PROVIDERS: Mapping[str, Provider] = {
     "vllm": Provider("http://localhost:8000/v1", self_hosted=True),
     "sglang": Provider("http://localhost:30000/v1", self_hosted=True),
     "ollama": Provider(
-        "http://localhost:11434/v1", self_hosted=True, takes=SAMPLING - _OWN, top=(20, 0)
+        "http://localhost:11434/v1",
+        self_hosted=True,
+        takes=SAMPLING - _OWN,
+        top=(20, 0),
+        modes=_NO_CHOICE,
     ),
     "llamacpp": Provider(
         "http://localhost:8080/v1",
@@ -73,6 +85,7 @@ PROVIDERS: Mapping[str, Provider] = {
         takes=SAMPLING - {"reasoning_effort"},
         renamed={"repetition_penalty": "repeat_penalty"},
         lists=False,
+        modes=_NO_CHOICE,
     ),
     "transformers": Provider(
         "http://localhost:8000/v1",
@@ -80,7 +93,7 @@ PROVIDERS: Mapping[str, Provider] = {
         # Its frequency_penalty is a repetition penalty under another name.
         takes=frozenset(["temperature", "top_p", "max_tokens", "stop"]),
         top=(0, 0),
-        schemas=False,
+        modes=("plain",),
         lists=False,
     ),
 }

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nexa_core import Choice, Completion, Usage
+from nexa_core import Choice, Completion, Usage, tell_form
 from nexa_transformers import decoding
 from nexa_transformers.decoding import Growth, split_head
 from nexa_transformers.loading import Loaded, load
@@ -123,7 +123,10 @@ class LocalModel:
     def _encode(self, request: Request, completes: bool) -> list[int] | Exception:
         """The prompt's tokens, or why this request cannot be answered."""
         try:
-            ids = self._loaded.encoder.encode(request.prompt)
+            prompt = request.prompt
+            if request.schema:
+                prompt = tell_form(prompt, request.schema, "plain")
+            ids = self._loaded.encoder.encode(prompt)
             room = Knobs.read(request.sampling).max_tokens if completes else 0
         except ValueError as fault:
             return fault

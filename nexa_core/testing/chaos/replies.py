@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
+from nexa_core.structured import find_schema
 from nexa_core.testing.chaos.answers import find_answer, read_answers, uniform, write_prose
 from nexa_core.testing.chaos.schemas import draw_instance
 from nexa_core.testing.chaos.settings import Settings
 
-__all__ = ["Ask", "Reply", "Writer", "count_tokens", "read_ask"]
+__all__ = ["Ask", "Reply", "Writer", "count_tokens", "read_ask", "read_mode"]
 
 TOKEN_CHARS = 4
 MESSAGE_TOKENS = 4
@@ -110,7 +111,8 @@ class Writer:
         Raises:
             ValueError: the request's schema cannot be followed.
         """
-        if self._is_plain and fault is None and _SPECIAL.isdisjoint(ask.body):
+        plain = self._is_plain and fault is None and _SPECIAL.isdisjoint(ask.body)
+        if plain and find_schema(ask.prompt) is None:
             return self._write_plain(ask, share)
         return self.write_fully(ask, fault, share)
 
@@ -178,21 +180,29 @@ class Writer:
         key = ask.key if number == 0 else ask.key + b"#%d" % number
         tool = _required_tool(ask.body) if ask.chat else None
         if tool is not None:
-            return _Text("", "tool_calls", [_call_tool(tool, key)])
-        text = self._words(ask, key, fault)
+            schema = tool.get("parameters", {"type": "object"})
+            return _Text(
+                "", "tool_calls", [_call_tool(tool, key, self._words(ask, key, fault, schema))]
+            )
+        text = self._words(ask, key, fault, _wanted_schema(ask))
         return _finish(text, ask, fault)
 
-    def _words(self, ask: Ask, key: bytes, fault: str | None) -> str:
+    def _words(
+        self, ask: Ask, key: bytes, fault: str | None, schema: Mapping[str, Any] | None
+    ) -> str:
+        """A given answer, else an instance of the schema, else prose; as the fault leaves it."""
         given = find_answer(self._answers, ask.prompt)
-        wanted = ask.body.get("response_format") or {}
+        wanted = (ask.body.get("response_format") or {}).get("type")
         if fault == "wrong_schema":
             return '{"unexpected": true}'
         if given is None and _asks_logprobs(ask.body) and ask.max_tokens == 1:
             given = next(iter(_rank_options(key, self._settings.options)))
-        if given is None and wanted.get("type") == "json_schema":
-            schema = wanted.get("json_schema", {}).get("schema", {})
-            given = json.dumps(draw_instance(schema, int.from_bytes(key)))
-        elif given is None and wanted.get("type") == "json_object":
+        if given is None and schema is not None:
+            drawn = draw_instance(schema, int.from_bytes(key), self._settings.approval)
+            # Told the form in words alone, a model puts its JSON into a fence.
+            told = wanted is None and "tools" not in ask.body
+            given = f"```json\n{json.dumps(drawn)}\n```" if told else json.dumps(drawn)
+        elif given is None and wanted == "json_object":
             prose = write_prose(key, self._settings.text_chars, self._settings.text_spread)
             given = json.dumps({"answer": prose})
         if given is None:
@@ -317,7 +327,23 @@ def _required_tool(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def _call_tool(tool: Mapping[str, Any], key: bytes) -> dict[str, Any]:
-    arguments = draw_instance(tool.get("parameters", {"type": "object"}), int.from_bytes(key))
-    function = {"name": tool["name"], "arguments": json.dumps(arguments)}
+def _wanted_schema(ask: Ask) -> Mapping[str, Any] | None:
+    """The schema of the reply: as the endpoint is told it, else as the prompt says it in words."""
+    wanted = ask.body.get("response_format") or {}
+    if wanted.get("type") == "json_schema":
+        found: Mapping[str, Any] = wanted.get("json_schema", {}).get("schema", {})
+        return found
+    return find_schema(ask.prompt)
+
+
+def read_mode(body: Mapping[str, Any]) -> str:
+    """How a request asks for JSON, as `Settings.modes` calls it."""
+    if _required_tool(body) is not None:
+        return "tool"
+    kind = str((body.get("response_format") or {}).get("type"))
+    return {"json_schema": "schema", "json_object": "object"}.get(kind, "plain")
+
+
+def _call_tool(tool: Mapping[str, Any], key: bytes, arguments: str) -> dict[str, Any]:
+    function = {"name": tool["name"], "arguments": arguments}
     return {"id": f"call_{key.hex()[:16]}", "type": "function", "function": function}

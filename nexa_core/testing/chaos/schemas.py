@@ -23,22 +23,32 @@ _FORMATS = {
     "uuid": "3f0c1d5e-8a4b-4c6d-9e2f-7b1a0c9d8e7f",
 }
 _DEEPEST = 6
+_APPROVING = 0.8
 
 
-def draw_instance(schema: Mapping[str, Any], seed: int) -> Any:
+def draw_instance(schema: Mapping[str, Any], seed: int, approval: float | None = None) -> Any:
     """A value that the schema takes: types, enum, const, bounds, formats, any/one/allOf and $defs.
 
-    `pattern` is not followed. Properties that are not required come half of the time.
+    `pattern` is not followed. Properties that are not required come half of the time. With
+    `approval`, that share of all values is a verdict that approves: every number from 0 to 1 in it is
+    0.8 and more. None of them raises a flag then: lists of choices are empty.
 
     Raises:
         ValueError: a reference leads nowhere.
     """
-    return _Draw(schema, random.Random(seed)).draw(schema, 0)
+    chance = random.Random(seed)
+    if approval is None:
+        return _Draw(schema, chance).draw(schema, 0)
+    least = _APPROVING if chance.random() < approval else 0.0
+    return _Draw(schema, chance, least).draw(schema, 0)
 
 
 class _Draw:
-    def __init__(self, root: Mapping[str, Any], chance: random.Random) -> None:
-        self._root, self._chance = root, chance
+    def __init__(
+        self, root: Mapping[str, Any], chance: random.Random, least: float | None = None
+    ) -> None:
+        """`least` is the lowest share that a verdict gives; None where values are no verdicts."""
+        self._root, self._chance, self._least = root, chance, least
 
     def draw(self, schema: Any, depth: int) -> Any:
         if not isinstance(schema, Mapping):
@@ -88,6 +98,8 @@ class _Draw:
         first = [self.draw(part, depth + 1) for part in schema.get("prefixItems", ())]
         count = max(self._chance.randint(fewest, most), len(first))
         items = schema.get("items", {"type": "string"})
+        if self._least is not None and "enum" in items and not fewest:
+            return []
         rest = [self.draw(items, depth + 1) for _ in range(count - len(first))] if items else []
         return first + rest
 
@@ -111,6 +123,8 @@ class _Draw:
             low, high = self._bounds(schema, step)
             return self._chance.randint(math.ceil(low / step), math.floor(high / step)) * step
         low, high = self._bounds(schema, 1e-3)
+        if self._least is not None and (low, high) == (0, 1):
+            low = self._least
         return min(high, max(low, round(self._chance.uniform(low, high), 3)))
 
     def _boolean(self, schema: Mapping[str, Any], depth: int) -> bool:

@@ -18,7 +18,7 @@ from nexa_core.testing.chaos.batches import BatchDesk
 from nexa_core.testing.chaos.capacity import Throttle
 from nexa_core.testing.chaos.faults import UNBILLED, FaultDraw
 from nexa_core.testing.chaos.record import Entry, Log
-from nexa_core.testing.chaos.replies import Ask, Reply, Writer, read_ask
+from nexa_core.testing.chaos.replies import Ask, Reply, Writer, read_ask, read_mode
 from nexa_core.testing.chaos.settings import Settings
 from nexa_core.testing.chaos.wire import Connection, Head
 
@@ -27,6 +27,12 @@ __all__ = ["Service"]
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 _COMPLETIONS = {"/v1/chat/completions": True, "/v1/completions": False}
 _STATUSES = {"error_500": 500, "error_502": 502, "error_503": 503, "error_529": 529}
+_FORMS = {
+    "schema": "'response_format' of type 'json_schema'",
+    "object": "'response_format' of type 'json_object'",
+    "tool": "'tool_choice'",
+    "plain": "A prompt alone",
+}
 _PAGE = b"<!doctype html><html><body><h1>Bad gateway</h1></body></html>"
 
 
@@ -127,6 +133,10 @@ class Service:
         if settings.models and ask.body.get("model") not in settings.models:
             problem = f"The model '{ask.body.get('model')}' does not exist."
             self._refuse(visit, 404, problem, "model_not_found")
+            return
+        mode = read_mode(ask.body)
+        if mode not in settings.modes:
+            self._refuse(visit, 400, f"{_FORMS[mode]} is not supported by this model.")
             return
         visit.fault = None if self._draw.is_idle else self._draw.draw_try(ask.key)
         if visit.fault in UNBILLED:

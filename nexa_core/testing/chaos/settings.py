@@ -40,6 +40,9 @@ class Settings:
         key: The only one accepted, where given; another is refused with 401.
         models: The only ones known, where given; another is refused with 404.
         answers: Given texts, or a JSONL file of them; what matches none is answered with prose.
+        approval: The share of verdicts (JSON by a schema with numbers from 0 to 1) whose numbers are all
+            0.8 and more; no verdict raises flags then. Without it, numbers and flags are drawn evenly.
+        modes: The ways of asking for JSON that are taken; a request in another gets status 400.
         text_chars: Median length of prose; `text_spread` is the standard deviation of its logarithm.
         latency: Seconds until an answer; `jitter` adds up to that many, `token_seconds` per token.
         most_faults: After this many tries that went wrong a request is answered.
@@ -61,6 +64,8 @@ class Settings:
     key: str | None = None
     models: tuple[str, ...] = ()
     answers: Path | tuple[Answer, ...] = ()
+    approval: float | None = None
+    modes: tuple[str, ...] = ("schema", "tool", "object", "plain")
     text_chars: int = 1400
     text_spread: float = 0.3
     latency: float = 0.0
@@ -97,7 +102,7 @@ class Settings:
         known["answers"] = (
             Path(answers) if isinstance(answers, str) else tuple(Answer(**one) for one in answers)
         )
-        known |= {name: tuple(known[name]) for name in ("models", "providers", "options")}
+        known |= {name: tuple(known[name]) for name in ("models", "providers", "options", "modes")}
         known["capacity"] = Capacity(**known["capacity"])
         known["faults"] = Faults(**known["faults"])
         known["prices"] = Prices(**known["prices"])
