@@ -10,7 +10,7 @@ from nexa_core.actions.running import HeldRows
 from nexa_core.engine.binding import bind
 from nexa_core.engine.estimate import estimate_plan, measure_run, read_assumptions
 from nexa_core.engine.estimate.prompts import SAMPLE_ROWS
-from nexa_core.pipeline import Pipeline, load_pipeline
+from nexa_core.pipeline import Pipeline, load_pipeline, roles_of
 from nexa_core.plugins import Plugins, load_plugins
 from nexa_core.store.runs import open_run
 from nexa_core.workspace import Workspace
@@ -55,7 +55,7 @@ def estimate_pipeline(
     """`estimate` of a pipeline that is read already; `data` stands in for its source."""
     held = HeldRows(data) if data is not None else None
     plan, source = bind(pipeline, workspace, plugins, held)
-    asking = [step.id for step in pipeline.steps if hasattr(step, "model")]
+    asking = [step.id for step in pipeline.asking_steps if roles_of(step)]
     assumed = read_assumptions(assume, asking)
     if like is not None:
         assumed = measure_run(open_run(workspace.artifacts_path, like), plan, assumed)

@@ -101,7 +101,7 @@ def preview_pipeline(
     """`preview` of a pipeline that is read already; `data` stands in for its source."""
     held = HeldRows(data) if data is not None else None
     plan, source = bind(pipeline, workspace, plugins, held)
-    check_plan(plan, workspace.artifacts_path)
+    check_plan(plan, workspace.artifacts_path, rows_only=True)
     order = ShardOrder("preview", "preview", 0, _first_rows(plan, source, rows))
     calls = Calls(Dispatch(make_budget(plan.pipeline.budget)))
 

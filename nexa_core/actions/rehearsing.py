@@ -22,6 +22,8 @@ PROVIDER = "rehearsal"
 PHASES = ("pilot", "scale", "package")
 """What is rehearsed: to train on replies that are nobody's would cost time and prove nothing."""
 LATENCY_SECONDS = 0.05
+APPROVAL = 0.9
+"""The share of a rehearsal's verdicts that approve: a gate has something to decide, and rows get through."""
 
 
 def rehearse(pipeline: Pipeline) -> Pipeline:
@@ -48,6 +50,7 @@ def serve_rehearsal(plan: Plan) -> Iterator[None]:
         latency=LATENCY_SECONDS,
         jitter=LATENCY_SECONDS,
         retry_after=0.2,
+        approval=APPROVAL,
         faults=replace(Faults.flaky(), rate_limit=0.002),
     )
     with serve_in_process(settings) as server:

@@ -136,7 +136,7 @@ def _begin(
     conduct: Conduct,
 ) -> Outcome:
     pipeline = plan.pipeline
-    warnings = check_plan(plan, workspace.artifacts_path)
+    warnings = check_plan(plan, workspace.artifacts_path, rows_only=conduct.rehearsal)
     record = describe_run(plan, source, workspace, command_line(), phases)
     record |= {"reuse": find_reused(workspace, conduct.reuse), "rehearsal": conduct.rehearsal}
     warnings += warn_of_judges(record, workspace)
@@ -213,7 +213,9 @@ def resume(
     begun += changed
     wanted = phases or run.record["phases"]
     with serve_rehearsal(plan):
-        begun += _new_warnings(run, check_plan(plan, workspace.artifacts_path))
+        rehearsed = bool(run.record.get("rehearsal"))
+        warnings = check_plan(plan, workspace.artifacts_path, rows_only=rehearsed)
+        begun += _new_warnings(run, warnings)
         return _carry_out(run, plan, source, workspace, wanted, listeners, begun, conduct)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 from nexa_core.engine.calls import Calls, Outcome, Subject, derive_seed, identify
 from nexa_core.engine.dispatch import Caller, Dispatch, Line
 from nexa_core.engine.items import Items
-from nexa_core.errors import ScorerError, TooManyFailuresError, boundary
+from nexa_core.engine.scoring import Scored, Scoring, read_judgements
+from nexa_core.engine.steps.judge import gather_whole
+from nexa_core.errors import TooManyFailuresError
 from nexa_core.prompts import Prompt
-from nexa_core.protocols import Model, Scorer
-from nexa_core.records import Completion, Request, Row, content_hash
+from nexa_core.protocols import Model
+from nexa_core.records import Completion, Request, Row, content_hash, mend_text
 from nexa_core.store import journal as journals
 from nexa_core.store.files import make_folder, sync_folder
 from nexa_core.store.money import NOTE, journal_money, write_note
@@ -35,6 +37,7 @@ SCHEMA = pa.schema(
         ("prediction", pa.string()),
         ("correct", pa.bool_()),
         ("score", pa.float64()),
+        ("reason", pa.string()),
         ("finish_reason", pa.string()),
         ("tokens", pa.int32()),
         ("error", pa.string()),
@@ -76,6 +79,7 @@ class Predictions:
 
     arm: str
     table: pa.Table
+    judged: bool = False
 
     @property
     def outcomes(self) -> dict[str, bool]:
@@ -84,43 +88,49 @@ class Predictions:
         return dict(pairs)
 
     def as_json(self) -> dict[str, Any]:
-        """The arm's figures; an item that got no reply counts as wrong, and is counted."""
+        """The arm's figures; an item that got no reply, or no score, counts as wrong, and is counted."""
         right, n = sum(self.outcomes.values()), len(self.table)
         failed = n - self.table["error"].null_count
-        return {"right": right, "n": n, "accuracy": right / n if n else None, "failed": failed}
+        found = {"right": right, "n": n, "accuracy": right / n if n else None, "failed": failed}
+        unscored = self.table["score"].null_count - failed
+        return {**found, "unscored": unscored} if self.judged else found
 
 
 async def run_arm(
     arm: Arm,
     items: Items,
-    scorer: tuple[str, Scorer],
+    scoring: Scoring,
     folder: Path,
     dispatch: Dispatch | None = None,
     fail_over: float = FAIL_OVER,
+    others: Sequence[str] = (),
 ) -> Predictions:
     """Ask every item and score it; an arm that ended before with the same settings is read back.
 
-    Every reply is journaled before it is scored; `dispatch` sends the calls.
+    Every reply, a judge's too, is journaled before it is used; `dispatch` sends the calls. Where one
+    of the arms `others` gave the same text, its judgement is taken.
 
     Raises:
         TooManyFailuresError: More than the share `fail_over` of the items got no reply.
     """
     path = folder / f"predictions-{arm.name}.parquet"
-    identity = arm.identity(items, scorer[0])
+    identity = arm.identity(items, scoring.name)
     found = _read_back(path, identity)
     if found is not None:
-        return Predictions(arm.name, found)
+        return Predictions(arm.name, found, scoring.judged)
     make_folder(folder)
     unit = f"{UNIT}-{arm.name}"
     found_before = journals.read_journal(folder, unit)
     journal = journals.Journal.open(folder, unit)
-    calls = Calls(dispatch or Dispatch(), journal, found_before.replies)
+    known: dict[str, Any] = {}
+    for other in others if scoring.judged else ():
+        known |= read_judgements(folder / f"calls-{other}.parquet")
+    calls = Calls(dispatch or Dispatch(), journal, found_before.replies, reused=known)
     try:
-        rows = await _ask(arm, items, scorer[1], calls)
+        rows = await _predict(arm, items, scoring, calls, fail_over)
     finally:
         await calls.drain()
         journal.close()
-    _refuse_failures(arm, rows, fail_over)
     table = pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata({IDENTITY: identity})
     spent = journal_money(found_before)
     spent.add(calls.spent)
@@ -128,48 +138,55 @@ async def run_arm(
     _write(folder / f"calls-{arm.name}.parquet", calls.table())
     _write(path, table)
     journal.remove()
-    return Predictions(arm.name, table)
+    return Predictions(arm.name, table, scoring.judged)
 
 
-def _refuse_failures(arm: Arm, rows: Sequence[Mapping[str, Any]], fail_over: float) -> None:
-    errors = [row["error"] for row in rows if row["error"] is not None]
-    if len(errors) > fail_over * len(rows):
+async def _predict(
+    arm: Arm, items: Items, scoring: Scoring, calls: Calls, fail_over: float
+) -> list[dict[str, Any]]:
+    """A row for each item. A judge is asked only once enough of them were answered."""
+    outcomes = await _ask(arm, items, calls)
+    _refuse_failures(arm, [outcome.error for outcome in outcomes], fail_over)
+
+    async def score(item: Row, outcome: Outcome) -> dict[str, Any]:
+        scored = await scoring.score(item, outcome.reply, calls) if outcome.reply else None
+        return _make_row(item, outcome, scored)
+
+    rows = await gather_whole(map(score, items.rows, outcomes))
+    _refuse_failures(arm, [row["error"] for row in rows], fail_over)
+    return rows
+
+
+def _refuse_failures(arm: Arm, found: Sequence[str | None], fail_over: float) -> None:
+    errors = [error for error in found if error is not None]
+    if len(errors) > fail_over * len(found):
         raise TooManyFailuresError(
-            f"{len(errors)} of {len(rows)} items got no reply in the arm '{arm.name}', over "
+            f"{len(errors)} of {len(found)} items got no reply in the arm '{arm.name}', over "
             f"`fail_over: {fail_over:.0%}`. One of them: {errors[0]}.",
             "Mend the cause and evaluate again: what was answered is kept.",
         )
 
 
-async def _ask(arm: Arm, items: Items, scorer: Scorer, calls: Calls) -> list[dict[str, Any]]:
+async def _ask(arm: Arm, items: Items, calls: Calls) -> list[Outcome]:
     caller = Caller(UNIT, arm.name, (arm.line,))
     size = arm.model.batch_size or REMOTE_BATCH
-    rows: list[dict[str, Any]] = []
+    outcomes: list[Outcome] = []
     for start in range(0, len(items.rows), size):
-        batch = items.rows[start : start + size]
-        asked = [arm.request(item) for item in batch]
-        outcomes = await calls.complete(caller, [r for r, _ in asked], [s for _, s in asked])
-        rows += await _score(scorer, batch, outcomes)
-    return rows
+        asked = [arm.request(item) for item in items.rows[start : start + size]]
+        outcomes += await calls.complete(caller, [r for r, _ in asked], [s for _, s in asked])
+    return outcomes
 
 
-async def _score(
-    scorer: Scorer, items: Sequence[Row], outcomes: Sequence[Outcome]
-) -> list[dict[str, Any]]:
-    rows = []
-    for item, outcome in zip(items, outcomes, strict=True):
-        row = {"id": item["id"], "instruction": item["instruction"], "correct": False}
-        row |= {"answer": _as_text(item.get("answer")), "error": outcome.error}
-        reply: Completion | None = outcome.reply
-        if reply is not None:
-            with boundary(ScorerError, f"The scorer, on the item '{item['id']}',"):
-                score = await scorer.score(item, reply)
-            right = score.value is not None and score.value >= 0.5
-            row |= {"prediction": reply.text, "score": score.value, "correct": right}
-            row |= {"finish_reason": str(reply.finish_reason)}
-            row |= {"tokens": reply.usage.completion_tokens}
-        rows.append(row)
-    return rows
+def _make_row(item: Row, outcome: Outcome, scored: Scored | None) -> dict[str, Any]:
+    row = {"id": item["id"], "instruction": item["instruction"], "correct": False}
+    row |= {"answer": _as_text(item.get("answer")), "error": outcome.error}
+    reply: Completion | None = outcome.reply
+    if reply is None or scored is None:
+        return row
+    row |= {"prediction": reply.text, "finish_reason": str(reply.finish_reason)}
+    row |= {"tokens": reply.usage.completion_tokens, "correct": scored.right}
+    row |= {"score": scored.score.value, "reason": mend_text(scored.score.reason) or None}
+    return row | {"error": scored.error and f"not judged: {scored.error}"}
 
 
 def _as_text(answer: Any) -> str | None:

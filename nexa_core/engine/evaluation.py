@@ -18,11 +18,12 @@ from nexa_core.engine.dispatch import Dispatch
 from nexa_core.engine.items import Items, bind_items, read_items
 from nexa_core.engine.packaging import read_manifest
 from nexa_core.engine.plan import Plan
+from nexa_core.engine.scoring import Scoring, bind_scoring, check_rubric
 from nexa_core.engine.training import read_training
 from nexa_core.errors import Place, UnknownNameError, UsageError
 from nexa_core.pipeline import Evaluate, Pipeline, Role
 from nexa_core.prompts import Prompt
-from nexa_core.protocols import Model, Scorer
+from nexa_core.protocols import Model
 from nexa_core.store.files import replace_file
 
 __all__ = ["ARMS", "Evaluation", "check_evaluation", "evaluate", "evaluate_run"]
@@ -47,6 +48,8 @@ class Evaluation:
     predictions: tuple[Predictions, ...]
     comparisons: tuple[Compared, ...]
     max_tokens: int
+    warnings: tuple[str, ...] = ()
+    """What whoever reads the figures must know."""
 
     def as_json(self) -> dict[str, Any]:
         """The content of `comparison.json`."""
@@ -59,6 +62,7 @@ class Evaluation:
             "max_tokens": self.max_tokens,
             "arms": {each.arm: each.as_json() for each in self.predictions},
             "comparisons": [compared.as_json() for compared in self.comparisons],
+            "warnings": list(self.warnings),
         }
 
     def summarise(self, alpha: float) -> dict[str, Any]:
@@ -76,30 +80,42 @@ class Evaluation:
             found |= {key: getattr(pairs, key) for key in ("delta", "delta_low", "delta_high")}
             found["better"] = pairs.p_midp < alpha and pairs.delta > 0
         found["comparisons"] = [compared.as_json() for compared in self.comparisons]
-        return found
+        judged = [each for each in self.predictions if each.judged]
+        if judged:
+            found["unscored"] = {each.arm: each.as_json()["unscored"] for each in judged}
+        return {**found, "warnings": list(self.warnings)}
 
 
 async def evaluate(
     items: Items,
     arms: Sequence[Arm],
-    scorer: tuple[str, Scorer],
+    scoring: Scoring,
     folder: Path,
     dispatch: Dispatch | None = None,
     fail_over: float = FAIL_OVER,
+    compared: Sequence[tuple[str, str]] = COMPARED,
+    warnings: Sequence[str] = (),
 ) -> Evaluation:
     """Ask every arm every item, compare them, and write `comparison.json` into `folder`.
 
-    `scorer` comes with its name. Arms that ended before with the same settings are read back.
+    Of the pairs `compared` those are, whose arms were both asked. Arms that ended before with the
+    same settings are read back.
     """
-    predictions = [await run_arm(arm, items, scorer, folder, dispatch, fail_over) for arm in arms]
+    names, predictions = [arm.name for arm in arms], []
+    for number, arm in enumerate(arms):
+        predictions.append(
+            await run_arm(arm, items, scoring, folder, dispatch, fail_over, names[:number])
+        )
     outcomes = {each.arm: each.outcomes for each in predictions}
-    compared = [
+    pairs = [
         compare_outcomes(a, outcomes[a], b, outcomes[b])
-        for a, b in COMPARED
+        for a, b in compared
         if a in outcomes and b in outcomes
     ]
     longest = max((arm.max_tokens for arm in arms), default=0)
-    found = Evaluation(items, scorer[0], tuple(predictions), tuple(compared), longest)
+    found = Evaluation(
+        items, scoring.name, tuple(predictions), tuple(pairs), longest, tuple(warnings)
+    )
     created = {"created_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
     text = json.dumps({**found.as_json(), **created}, indent=1, ensure_ascii=False)
     replace_file(folder / COMPARISON, text.encode() + b"\n")
@@ -116,10 +132,11 @@ async def evaluate_run(context: Context) -> dict[str, Any]:
     found = await evaluate(
         items,
         arms,
-        _bind_scorer(context.plan, settings),
+        bind_scoring(context.plan, settings),
         context.run.evaluation,
         context.dispatch,
         pipeline.fail_over,
+        warnings=pipeline.warnings_of_evaluation,
     )
     return {"evaluation": found.summarise(settings.alpha)}
 
@@ -142,7 +159,8 @@ def check_evaluation(plan: Plan, items: Items | None) -> None:
             raise UnknownNameError("evaluation arm", name, ARMS, place)
     if TUNED in settings.arms and pipeline.train is None:
         raise _miss_student(place)
-    _bind_scorer(plan, settings)
+    bind_scoring(plan, settings)
+    check_rubric(plan, items)
     if FEW_SHOT in settings.arms:
         item = items.rows[0] if items else {"id": "", "instruction": ""}
         _few_shot_prompt(plan, settings).render(item)
@@ -177,16 +195,6 @@ def _as_item(row: Mapping[str, Any]) -> dict[str, Any]:
         *asked, answer = row["messages"]
         return {"id": row["id"], "instruction": asked[-1]["content"], "answer": answer["content"]}
     return {"id": row["id"], "instruction": row["prompt"], "answer": row["completion"]}
-
-
-def _bind_scorer(plan: Plan, settings: Evaluate) -> tuple[str, Scorer]:
-    plugins, place = plan.plugins, plan.pipeline.place("evaluate.scorer")
-    given = settings.scorer
-    written: dict[str, Any] = {given: {}} if isinstance(given, str) else given
-    ((name, options),) = written.items()
-    scorer = plugins.build(plugins.scorers.get(name, place), options, None, place)
-    shown = name if not options else f"{name} {json.dumps(options, sort_keys=True)}"
-    return shown, scorer
 
 
 def _bind_arms(context: Context, settings: Evaluate) -> list[Arm]:

@@ -16,7 +16,7 @@ from nexa_core.engine.steps.accepting import AcceptEarly, AcceptRule, Term
 from nexa_core.engine.steps.check import CheckRows, NamedCheck
 from nexa_core.engine.steps.critic import Critic
 from nexa_core.engine.steps.generate import Generate
-from nexa_core.engine.steps.judge import JudgeRows
+from nexa_core.engine.steps.judge import JudgeRows, SeatedJudge
 from nexa_core.engine.steps.stream import Step
 from nexa_core.engine.tallies import NamedMetric
 from nexa_core.errors import GateFileError, Place
@@ -173,7 +173,7 @@ class Plan:
     @property
     def unpriced(self) -> tuple[str, ...]:
         """References of the models that steps ask and whose tokens cost nobody knows what."""
-        used = [role for step in self.pipeline.steps for role in roles_of(step)]
+        used = [role for step in self.pipeline.asking_steps for role in roles_of(step)]
         lines = (line for name in used for line in self.lines(name))
         unknown = (
             line.role.model for line in lines if line.rates is None and not is_local(line.role)
@@ -255,6 +255,12 @@ class Plan:
         return self._build_judge(step, calls)
 
     def _build_judge(self, step: JudgeStep, calls: Calls) -> JudgeRows:
+        return JudgeRows(step.id, calls, self.seat_judge(step, *self.judged_columns))
+
+    def seat_judge(
+        self, step: JudgeStep, question: str | None, answer: str, rubric: Prompt | None = None
+    ) -> SeatedJudge:
+        """The judge of a step with everything to ask by; `question` and `answer` are columns."""
         callers = {role: Caller(step.id, role, self.lines(role)) for role in step.roles}
         own = {"temperature": 0.0, "max_tokens": JUDGE_TOKENS}
         sampling = {
@@ -265,18 +271,19 @@ class Plan:
             }
             for role in step.roles
         }
-        seed = self.pipeline.seed
-        return JudgeRows(step.id, callers, calls, self._judge(step), sampling, seed)
+        judge = self._judge(step, question, answer, rubric or self.prompts.get(step.id))
+        return SeatedJudge(step.id, judge, callers, sampling, self.pipeline.seed)
 
-    def _judge(self, step: JudgeStep) -> Judge:
+    def _judge(
+        self, step: JudgeStep, question: str | None, answer: str, rubric: Prompt | None
+    ) -> Judge:
         """The judge of a step, built once."""
         if step.id not in self.built:
             place = self.pipeline.place(f"{step.id}.method") or self.pipeline.place(step.id)
             spec = self.plugins.judges.get(step.method, place)
-            question, answer = self.judged_columns
             order = JudgeOrder(
                 step.id,
-                self.prompts.get(step.id),
+                rubric,
                 step.roles,
                 question,
                 answer,
@@ -411,7 +418,7 @@ def accept_rule_of(pipeline: Pipeline) -> AcceptRule:
 def prompt_names(pipeline: Pipeline) -> Sequence[tuple[str, Any]]:
     """Every prompt the pipeline uses, as (key in the plan, name or inline prompt)."""
     named: list[tuple[str, Any]] = []
-    for step in pipeline.steps:
+    for step in pipeline.asking_steps:
         if isinstance(step, JudgeStep):
             named += [(step.id, step.rubric)] if step.rubric is not None else []
         elif not isinstance(step, CheckStep):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from nexa_core.engine.role_checks import check_roles
 from nexa_core.engine.training import check_training
 from nexa_core.errors import PreflightError
 from nexa_core.gates import never_passes
-from nexa_core.pipeline import GenerateStep, JudgeStep, Role, roles_of
+from nexa_core.pipeline import GenerateStep, JudgeStep, Role, Step, roles_of
 from nexa_core.prices import is_local, warn_of_age
 from nexa_core.records import canonical_json
 from nexa_core.secrets import find_keys
@@ -26,16 +27,20 @@ SHORTEST_KEY = 16
 """Shorter values of variables are words as well."""
 
 
-def check_plan(plan: Plan, artifacts: Path) -> list[str]:
+def check_plan(plan: Plan, artifacts: Path, rows_only: bool = False) -> list[str]:
     """Raise PreflightError for what cannot work; return what is odd but no error.
 
-    Models are built, and asked whether they take the sampling keys; nothing is asked of them.
+    Models are built, and asked whether they take the sampling keys; nothing is asked of them. With
+    `rows_only` the plan will neither train nor evaluate, and what only that needs is left alone.
     """
     _refuse_keys(plan)
-    _check_later_phases(plan)
+    _check_packaging(plan)
+    if not rows_only:
+        _check_later_phases(plan)
     check_prompts(plan)
     _check_pilot(plan)
-    warnings = [*check_roles(plan), *_check_money(plan)]
+    steps = plan.pipeline.steps if rows_only else plan.pipeline.asking_steps
+    warnings = [*check_roles(plan, steps), *_check_money(plan, steps)]
     _check_disk(artifacts)
     # Built here so that a wrong option or a missing column is found before the first call.
     _ = plan.metrics
@@ -59,8 +64,8 @@ def _refuse_keys(plan: Plan) -> None:
                 )
 
 
-def _check_later_phases(plan: Plan) -> None:
-    """What packaging, training and evaluation name is there, and so is what they need."""
+def _check_packaging(plan: Plan) -> None:
+    """What packaging names is there, and a trainer can read it."""
     packaging = check_packaging(plan)
     if packaging is not None and plan.pipeline.train and not packaging.exporter.sft:
         raise PreflightError(
@@ -68,6 +73,11 @@ def _check_later_phases(plan: Plan) -> None:
             "Set package.format to prompt-completion or messages, or take the train section out.",
             plan.pipeline.place("package.format"),
         )
+
+
+def _check_later_phases(plan: Plan) -> None:
+    """What training and evaluation name is there, and so is what they need."""
+    packaging = check_packaging(plan)
     check_training(plan, chat=packaging is not None and packaging.exporter.chat)
     check_evaluation(plan, bind_items(plan))
 
@@ -107,10 +117,10 @@ def _check_pilot(plan: Plan) -> None:
         raise hopeless
 
 
-def _check_money(plan: Plan) -> list[str]:
+def _check_money(plan: Plan, steps: Sequence[Step]) -> list[str]:
     """Under a budget every paid role has a price and a bound, and one call fits; stale prices warn."""
     paid: dict[str, Role] = {}
-    for step in plan.pipeline.steps:
+    for step in steps:
         for line in (line for role in roles_of(step) for line in plan.lines(role)):
             if not is_local(line.role):
                 paid[line.role.model] = line.role

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nexa_core.engine.dispatch import Line
 from nexa_core.engine.plan import Plan
 from nexa_core.errors import PreflightError
-from nexa_core.pipeline import GenerateStep, JudgeStep, roles_of
+from nexa_core.pipeline import GenerateStep, JudgeStep, Step, roles_of
 from nexa_core.protocols import Unanswered
+from nexa_core.structured import WEAK
 
 
-def check_roles(plan: Plan) -> list[str]:
+def check_roles(plan: Plan, asking: Sequence[Step]) -> list[str]:
     """Raise PreflightError for what no run could succeed with; return what may pass as warnings.
+
+    `asking` are the steps whose models are to be asked.
 
     Faults of several roles are told in one error, so that they can be mended in one go. An endpoint
     that does not answer is no fault where another model of its role does.
     """
     steps: dict[str, list[Any]] = {}
-    for step in plan.pipeline.steps:
+    for step in asking:
         for role in roles_of(step):
             steps.setdefault(role, []).append(step)
     found = {role: _ask_lines(plan, role) for role in steps}
@@ -30,10 +33,14 @@ def check_roles(plan: Plan) -> list[str]:
             f"Nothing was paid. Mend {' and '.join(f'`models.{role}`' for role in faulty)}.",
             plan.pipeline.place(f"models.{next(iter(faulty))}"),
         )
-    for role, asking in steps.items():
-        for step in asking:
+    for role, its_steps in steps.items():
+        for step in its_steps:
             _check_sampling(plan, step, role, found[role])
-    return [odd for role, lines in found.items() for odd in _tell_absent(role, lines)]
+    judges = dict.fromkeys(
+        role for step in asking if isinstance(step, JudgeStep) for role in step.roles
+    )
+    odd = [each for role, lines in found.items() for each in _tell_absent(role, lines)]
+    return [*odd, *(each for role in judges for each in _tell_weak(role, found[role]))]
 
 
 Found = list[tuple[Line, list[str]]]
@@ -60,6 +67,18 @@ def _tell_absent(role: str, found: Found) -> Iterator[str]:
     for line, faults in found:
         for fault in faults:
             yield f"'{line.role.model}' of the role '{role}' does not serve now: {fault}."
+
+
+def _tell_weak(role: str, found: Found) -> Iterator[str]:
+    """Models of a judge that nothing holds to the form of its verdict, unless somebody chose that."""
+    for line, _ in found:
+        form = getattr(line.model, "form", None)
+        if form is not None and form.mode in WEAK and line.role.structured is None:
+            yield (
+                f"'{line.role.model}' of the judge's role '{role}' takes no JSON schema and no forced "
+                f"function: it is told the form in words (`structured: {form.mode}`), and replies that "
+                "do not fit are asked again."
+            )
 
 
 def _name_faults(faults: list[tuple[Line, str]], role: str) -> Iterator[str]:

@@ -7,6 +7,8 @@ from nexa_core.pipeline.sections import (
     Bound,
     Budget,
     Evaluate,
+    Judged,
+    JudgedScorer,
     Package,
     Pilot,
     Retry,
@@ -25,9 +27,10 @@ from nexa_core.pipeline.steps import (
     JudgeStep,
     Step,
 )
-from nexa_core.pipeline.tree import Pipeline, roles_of
+from nexa_core.pipeline.tree import EVALUATE, Pipeline, roles_of
 
 __all__ = [
+    "EVALUATE",
     "Accept",
     "Bound",
     "Budget",
@@ -38,6 +41,8 @@ __all__ = [
     "GenerateStep",
     "InlinePrompt",
     "JudgeStep",
+    "Judged",
+    "JudgedScorer",
     "Package",
     "Pilot",
     "Pipeline",

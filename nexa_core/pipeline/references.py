@@ -65,9 +65,20 @@ def _check_roles(pipeline: Pipeline, origin: Origin) -> None:
                 raise UnknownNameError(
                     "model role", role, pipeline.models, place, "Add it under `models`."
                 )
+    if pipeline.scoring is not None:
+        _check_scoring(pipeline, pipeline.scoring, origin)
     for name, each_role in pipeline.models.items():
         for each in each_role.fallbacks:
             _check_fallback(pipeline, name, each, origin.place(("models", name, "fallbacks")))
+
+
+def _check_scoring(pipeline: Pipeline, judge: JudgeStep, origin: Origin) -> None:
+    for role in judge.roles:
+        if role not in pipeline.models:
+            key = "model" if role == judge.model else _naming(judge, role)
+            place = origin.place(("evaluate", "scorer", "judged", key))
+            fix = "Add it under `models`."
+            raise UnknownNameError("model role", role, pipeline.models, place, fix)
 
 
 def _naming(step: Any, role: str) -> str:

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
+    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
+    Tag,
     field_validator,
     model_serializer,
     model_validator,
 )
 
 from nexa_core.pipeline.roles import Count, Flag, Name, Number, Settings
-from nexa_core.pipeline.steps import Prompt, Share
+from nexa_core.pipeline.steps import Judging, Prompt, Share
 
 
 class SourceSettings(Settings):
@@ -265,6 +267,41 @@ class Train(Settings):
         return value
 
 
+class Judged(Judging):
+    """A judge as the scorer of predictions: right is what scores `at_least`, 0.8 as rubrics anchor it.
+
+    The rubric is given `question` and `answer`, and as `reference` the item's own answer.
+    """
+
+    at_least: Annotated[Number, Field(gt=0, le=1)] = 0.8
+
+
+class JudgedScorer(Settings):
+    """`scorer: {judged: {model: ROLE, rubric: NAME}}`."""
+
+    judged: Judged
+
+
+def _scorer_form(value: Any) -> str:
+    if isinstance(value, str):
+        return "name"
+    judged = isinstance(value, JudgedScorer) or (isinstance(value, Mapping) and "judged" in value)
+    return "judged" if judged else "options"
+
+
+ScorerOptions = Annotated[
+    dict[str, Any],
+    Field(min_length=1, max_length=1, json_schema_extra={"not": {"required": ["judged"]}}),
+]
+Scorer = Annotated[
+    Annotated[str, Tag("name")]
+    | Annotated[JudgedScorer, Tag("judged")]
+    | Annotated[ScorerOptions, Tag("options")],
+    Discriminator(_scorer_form),
+]
+"""A scorer's name, its name with options, or a judge."""
+
+
 class Evaluate(Settings):
     """Base against tuned on items a student never saw: a named or file source, or rows held out.
 
@@ -274,7 +311,7 @@ class Evaluate(Settings):
 
     items: str | None = None
     holdout: Count | None = None
-    scorer: str | dict[str, Any] = "contains"
+    scorer: Scorer = "contains"
     arms: tuple[str, ...] = ("base", "tuned")
     few_shot: str | None = None
     alpha: Annotated[Number, Field(gt=0, lt=1)] = 0.05
@@ -289,12 +326,19 @@ class Evaluate(Settings):
             raise ValueError("`arms` names each arm once")
         return self
 
+    @property
+    def judged(self) -> Judged | None:
+        """The judge that scores, None where a scorer without a model does."""
+        return self.scorer.judged if isinstance(self.scorer, JudgedScorer) else None
+
 
 __all__ = [
     "Accept",
     "Bound",
     "Budget",
     "Evaluate",
+    "Judged",
+    "JudgedScorer",
     "Name",
     "Package",
     "Pilot",

@@ -158,15 +158,13 @@ class Escalation(Settings):
         return self
 
 
-class JudgeStep(_Step):
-    """Scores each row, 0 to 1, by a judge's method: `rubric` names its prompt file.
+class Judging(Settings):
+    """How a judge scores, 0 to 1, by its method: `rubric` names its prompt file.
 
-    `panel` are further roles that score the same row, `combine` how their scores become one;
+    `panel` are further roles that score the same, `combine` how their scores become one;
     `escalate` asks a dearer role near the threshold. `options` are the method's own.
     """
 
-    kind: ClassVar[Literal["judge"]] = "judge"
-    id: Name = "judge"
     model: str | None = None
     rubric: str | None = None
     method: str = "rubric"
@@ -184,10 +182,17 @@ class JudgeStep(_Step):
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Every model role that the step may ask."""
+        """Every model role that the judge may ask."""
         first = (self.model,) if self.model is not None else ()
         dearer = (self.escalate.model,) if self.escalate else ()
         return (*first, *self.panel, *dearer)
+
+
+class JudgeStep(Judging, _Step):
+    """Scores each row, 0 to 1, by a judge."""
+
+    kind: ClassVar[Literal["judge"]] = "judge"
+    id: Name = "judge"
 
 
 class CriticStep(_Step):

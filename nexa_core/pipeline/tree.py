@@ -27,6 +27,9 @@ from nexa_core.pipeline.sections import (
 from nexa_core.pipeline.steps import CheckStep, CheckUse, CriticStep, GenerateStep, JudgeStep, Step
 from nexa_core.records import content_hash
 
+EVALUATE = "evaluate"
+"""The id under which the judge of the evaluation stands among the steps: no step can have it."""
+
 
 def _read_share(value: Any) -> Any:
     """A share written as a percentage: "5%" is 0.05."""
@@ -127,6 +130,19 @@ class Pipeline(Settings):
                 return step
         raise UnknownNameError("step", step_id, [step.id for step in self.steps])
 
+    @cached_property
+    def scoring(self) -> JudgeStep | None:
+        """The judge that scores the evaluation, as a step with the id `evaluate`."""
+        judged = self.evaluate.judged if self.evaluate else None
+        if judged is None:
+            return None
+        return JudgeStep(id=EVALUATE, **judged.model_dump(exclude={"at_least"}))
+
+    @property
+    def asking_steps(self) -> tuple[Step, ...]:
+        """The steps, and as one more the judge that scores the evaluation."""
+        return (*self.steps, self.scoring) if self.scoring else self.steps
+
     @property
     def generate_steps(self) -> tuple[GenerateStep, ...]:
         """The steps that make text, in order."""
@@ -200,8 +216,9 @@ class Pipeline(Settings):
     @property
     def unused_roles(self) -> tuple[str, ...]:
         """The model roles that no step, inline reviewer or scorer asks for."""
-        used = {role for step in self.steps for role in roles_of(step)}
-        rest = [self.gate, self.evaluate and self.evaluate.scorer, [c.options for c in self.checks]]
+        used = {role for step in self.asking_steps for role in roles_of(step)}
+        scorer = self.evaluate.scorer if self.evaluate else None
+        rest = [self.gate, scorer, [check.options for check in self.checks]]
         used.update(role for part in rest for role in _models_in(part))
         used.update(each for role in self.models.values() for each in role.fallbacks)
         return tuple(role for role in self.models if role not in used)
@@ -209,10 +226,42 @@ class Pipeline(Settings):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is odd but no error, each with its place."""
-        return tuple(
+        unused = [
             f"No step uses the model role '{role}'. {self.place(f'models.{role}') or ''}".rstrip()
             for role in self.unused_roles
-        )
+        ]
+        return (*unused, *self.warnings_of_evaluation)
+
+    @property
+    def warnings_of_evaluation(self) -> tuple[str, ...]:
+        """What a reader of the evaluation must know: who judged, and how few items there can be."""
+        found = [
+            f"'{model}' filters the training data and judges the evaluation: what it overrates is "
+            "trained on and then found good. Give one of the two another model."
+            for model in self.judges_of_both
+        ]
+        settings, scale = self.evaluate, self.scale
+        if settings and settings.holdout and scale and scale.accepted and self.package:
+            held = round(scale.accepted * self.package.validation)
+            if held < settings.holdout:
+                found.append(
+                    f"evaluate.holdout is {settings.holdout}, and package.validation holds out about "
+                    f"{held} of {scale.accepted} rows: the evaluation will have no more."
+                )
+        return tuple(found)
+
+    @property
+    def judges_of_both(self) -> tuple[str, ...]:
+        """Models that filter rows as judges or critics and score the evaluation too."""
+        filtering = [s for s in self.steps if isinstance(s, JudgeStep | CriticStep)]
+        scoring = [self.scoring] if self.scoring else []
+        both = self._judging_models(filtering) & self._judging_models(scoring)
+        return tuple(sorted({model for model, _ in both}))
+
+    def _judging_models(self, steps: Sequence[Step]) -> set[tuple[str, str | None]]:
+        """Models and their addresses; where a role is served by another server it is another model."""
+        roles = [self.models[name] for step in steps for name in roles_of(step)]
+        return {(role.model, role.base_url) for role in roles}
 
     @cached_property
     def _whole_tree(self) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class Arm:
     bounds: str
     failed: int
     bar: Markup | None
+    unscored: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class EvaluationView:
-    """An evaluation, ready to be shown; `warning` is what a reader must not conclude."""
+    """An evaluation, ready to be shown; `warning` is what a reader must not conclude.
+
+    `notes` are what the evaluation itself warned of.
+    """
 
     items: str
     n: int
@@ -118,6 +122,7 @@ class EvaluationView:
     arms: tuple[Arm, ...]
     comparisons: tuple[Comparison, ...]
     warning: str
+    notes: tuple[str, ...] = ()
 
     @property
     def span(self) -> float:
@@ -155,6 +160,7 @@ def show_evaluation(facts: Facts) -> EvaluationView | None:
         arms=arms,
         comparisons=compared,
         warning="",
+        notes=tuple(map(str, found.get("warnings") or ())),
     )
     return _warn(view)
 
@@ -175,7 +181,8 @@ def _show_arm(name: str, arm: Mapping[str, Any]) -> Arm:
     told = f"{name}: {right} of {n} right"
     bar = draw_check(told, "NONE", (0.0, 0.0), None, rate, (low, high)) if n else None
     bounds = show_range(low, high) if n else ""
-    return Arm(name, right, n, show_share(rate), bounds, int(arm.get("failed") or 0), bar)
+    failed, unscored = (int(arm.get(key) or 0) for key in ("failed", "unscored"))
+    return Arm(name, right, n, show_share(rate), bounds, failed, bar, unscored)
 
 
 def _read_comparison(found: Mapping[str, Any], alpha: float) -> Comparison:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 
-PRICE = "models.teacher.price={input: 0.15, output: 0.6}"
+PRICES = {"teacher": (0.15, 0.6), "judge": (2.5, 10.0), "reviewer": (3.0, 15.0)}
+PRICE = [
+    part
+    for role, (read, written) in PRICES.items()
+    for part in ("--set", f"models.{role}.price={{input: {read}, output: {written}}}")
+]
 
 
 def test_estimate_on_one_screen(workspace_path, invoke, golden, monkeypatch):
     """The headline is dollars per accepted row; every number's assumption stands below."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    done = invoke("estimate", "distill", "--set", PRICE)
+    done = invoke("estimate", "distill", *PRICE)
     assert done.code == 0 and done.err == ""
     golden("estimate.txt", done.out)
 
@@ -26,7 +31,7 @@ def test_an_unknown_price_reads_as_unknown(workspace_path, invoke):
 def test_assumptions_change_the_estimate(workspace_path, invoke):
     """Half the tokens of an answer cost less; the JSON says that somebody set them."""
     found = [
-        json.loads(invoke("estimate", "distill", "--json", "--set", PRICE, *more).out)
+        json.loads(invoke("estimate", "distill", "--json", *PRICE, *more).out)
         for more in ((), ("--assume", "answer.tokens=128", "--assume", "acceptance=0.9"))
     ]
     assert found[1]["usd"] < found[0]["usd"]
@@ -35,5 +40,14 @@ def test_assumptions_change_the_estimate(workspace_path, invoke):
 
 def test_a_budget_too_small_says_what_it_buys(workspace_path, invoke):
     """In accepted rows, which is what the money is for."""
-    done = invoke("estimate", "distill", "--set", PRICE, "--set", "budget={usd: 0.1}")
-    assert "$0.10 do not suffice: they buy about 4" in done.out
+    done = invoke("estimate", "distill", *PRICE, "--set", "budget={usd: 5}")
+    assert "$5.00 do not suffice: they buy about 4" in done.out
+
+
+def test_a_judged_evaluation_is_a_phase_of_its_own(workspace_path, invoke):
+    """Eighty items in two arms are 160 verdicts, and their price is in the sum."""
+    found = json.loads(invoke("estimate", "distill", "--json", *PRICE).out)
+    phases = {phase["phase"]: phase for phase in found["phases"]}
+    assert (phases["evaluate"]["rows"], phases["evaluate"]["calls"]) == (80, 160)
+    assert phases["evaluate"]["usd"] > 0
+    assert abs(sum(phase["usd"] for phase in found["phases"]) - found["usd"]) < 1e-9

@@ -15,6 +15,7 @@ from nexa_core.engine.arms import Arm
 from nexa_core.engine.dispatch import Line
 from nexa_core.engine.evaluation import Evaluation, evaluate
 from nexa_core.engine.items import Items, read_items
+from nexa_core.engine.scoring import RuleScoring
 from nexa_core.errors import SourceError, TooManyFailuresError
 from nexa_core.pipeline import Role
 from nexa_core.prompts import Prompt
@@ -54,8 +55,8 @@ def make_arms(**right: int) -> list[Arm]:
 
 
 def run(arms: list[Arm], folder: Path, items: Items = ITEMS) -> Evaluation:
-    scorer = ("contains", Contains(AnswerOptions()))
-    return asyncio.run(evaluate(items, arms, scorer, folder))
+    scoring = RuleScoring("contains", Contains(AnswerOptions()))
+    return asyncio.run(evaluate(items, arms, scoring, folder))
 
 
 def test_tuned_is_compared_with_base_and_few_shot(tmp_path: Path) -> None:

@@ -29,8 +29,9 @@ from nexa_core.engine.estimate.rows import (
     plan_scale,
     trace_rows,
 )
+from nexa_core.engine.items import bind_items
 from nexa_core.engine.plan import Plan
-from nexa_core.pipeline import Role
+from nexa_core.pipeline import EVALUATE, Role
 from nexa_core.prices import read_price_book
 from nexa_core.protocols import Source
 
@@ -50,7 +51,8 @@ def estimate_plan(
 
     `usd` is expected: one iteration of the pilot that passes, and a scale that goes on like it.
     `usd_most` has every iteration at its cap, every row at every step, every answer at its limit;
-    tries that fail without a bill are in neither. Unknown prices make both None.
+    an evaluation is counted where a judge scores it. Tries that fail without a bill are in neither.
+    Unknown prices make both None.
     """
     assumed = assumed or Assumptions()
     sample = take_sample(plan, source, sample_rows)
@@ -64,7 +66,9 @@ def estimate_plan(
         name: Price.of(role, plan.pipeline.fallbacks(name))
         for name, role in plan.pipeline.models.items()
     }
+    items = _count_items(plan)
     lines = _list_lines(plan, steps, flow, pilot, scale, prices, assumed)
+    lines += _list_judgements(plan, steps, items, prices, assumed)
     accepted = scale.accepted if scale else (pilot.expected * flow.accepted if pilot else 0.0)
     total = sum_lines(lines)
     book = read_price_book()
@@ -80,7 +84,7 @@ def estimate_plan(
         "seconds": add_seconds(lines, plan.pipeline.models),
         "pilot": _describe_pilot(pilot),
         "scale": _describe_scale(scale),
-        "phases": _describe_phases(lines, pilot, scale, plan.pipeline.models),
+        "phases": _describe_phases(lines, pilot, scale, items, plan.pipeline.models),
         "roles": _describe_roles(lines, prices, used),
         "steps": [_describe_step(step) for step in steps],
         "prices": {"date": book.date, "hash": book.hash},
@@ -111,7 +115,7 @@ def _list_lines(
     for phase, rows in (("pilot", pilot), ("scale", scale)):
         if rows is None:
             continue
-        for step in steps:
+        for step in (step for step in steps if step.step != EVALUATE):
             key = (step.step, step.retry)
             visits = flow.visits.get(key, 0.0) * rows.expected
             most = flow.most_visits.get(key, 0.0) * rows.most
@@ -126,6 +130,31 @@ def _list_lines(
     return lines
 
 
+def _count_items(plan: Plan) -> int:
+    """How many items a judge will score in each arm; 0 where none does."""
+    settings = plan.pipeline.evaluate
+    if settings is None or settings.judged is None:
+        return 0
+    named = bind_items(plan)
+    return len(named.rows) if named is not None else settings.holdout or 0
+
+
+def _list_judgements(
+    plan: Plan,
+    steps: Sequence[StepCalls],
+    items: int,
+    prices: Mapping[str, Price],
+    assumed: Assumptions,
+) -> list[Line]:
+    """The calls of the evaluation's judge: every item once for each arm."""
+    visits = float(items * len(plan.pipeline.evaluate.arms)) if plan.pipeline.evaluate else 0.0
+    return [
+        price_line(EVALUATE, step, visits, visits, prices[step.role], assumed)
+        for step in steps
+        if step.step == EVALUATE
+    ]
+
+
 def _each(usd: float | None, rows: float) -> float | None:
     return None if usd is None or rows <= 0 else usd / rows
 
@@ -134,14 +163,17 @@ def _describe_phases(
     lines: Sequence[Line],
     pilot: PilotRows | None,
     scale: ScaleRows | None,
+    items: int,
     roles: Mapping[str, Role],
 ) -> list[dict[str, Any]]:
+    sizes = [("pilot", pilot.expected, pilot.most)] if pilot is not None else []
+    sizes += [("scale", scale.expected, scale.most)] if scale is not None else []
+    sizes += [(EVALUATE, items, items)] if items else []
     found = []
-    for phase, rows in (("pilot", pilot), ("scale", scale)):
+    for phase, rows, most in sizes:
         own = [line for line in lines if line.phase == phase]
-        if rows is not None:
-            sums = {**sum_lines(own), "seconds": add_seconds(own, roles)}
-            found.append({"phase": phase, "rows": rows.expected, "rows_most": rows.most, **sums})
+        sums = {**sum_lines(own), "seconds": add_seconds(own, roles)}
+        found.append({"phase": phase, "rows": rows, "rows_most": most, **sums})
     return found
 
 
@@ -224,13 +256,15 @@ def _describe_budget(
         "accepted_rows": None,
     }
     if found["fits"] is False or found["pilot_fits"] is False:
-        found["accepted_rows"] = _rows_bought(found, pilot_usd, made, scale, flow)
+        judged = add_money(line.nano for line in lines if line.phase == EVALUATE) or 0.0
+        found["accepted_rows"] = _rows_bought(found, pilot_usd, judged, made, scale, flow)
     return found
 
 
 def _rows_bought(
     budget: Mapping[str, Any],
     pilot_usd: float | None,
+    judged_usd: float,
     made: Mapping[str, Any],
     scale: ScaleRows | None,
     flow: Flow,
@@ -240,5 +274,7 @@ def _rows_bought(
     piloted = made["pilot"]["rows_expected"] * flow.accepted if made["pilot"] else 0.0
     if scale is None or not scale.expected:
         return round(piloted)
-    each = (made["usd"] - pilot_usd) / scale.expected
-    return int(piloted + (budget["usd"] - pilot_usd) / each * flow.accepted) if each else 0
+    fixed = pilot_usd + judged_usd
+    each = (made["usd"] - fixed) / scale.expected
+    rows = piloted + max(0.0, budget["usd"] - fixed) / each * flow.accepted if each else 0
+    return int(rows)

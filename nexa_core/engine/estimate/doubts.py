@@ -8,6 +8,7 @@ from nexa_core.engine.estimate.lines import Price
 from nexa_core.engine.estimate.prompts import Sample, StepCalls
 from nexa_core.engine.estimate.rows import PilotRows, ScaleRows
 from nexa_core.engine.plan import Plan
+from nexa_core.pipeline import EVALUATE
 from nexa_core.prices import warn_of_age
 
 __all__ = ["find_doubts"]
@@ -76,6 +77,8 @@ def _describe_excess(step: StepCalls, price: Price) -> str | None:
 
 
 def _is_bounded(plan: Plan, step: StepCalls) -> bool:
+    if step.step == EVALUATE:
+        return True
     settings = plan.pipeline.step(step.step)
     if settings.kind != "generate":
         return True

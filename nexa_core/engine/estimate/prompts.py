@@ -16,7 +16,7 @@ from nexa_core.engine.plan import Plan
 from nexa_core.engine.sources import SourceRow, invent_rows, read_source, sample_rows
 from nexa_core.engine.steps.asking import draw_columns
 from nexa_core.errors import MissingExtraError, ModelError, PromptFileError
-from nexa_core.pipeline import CheckStep, CriticStep, GenerateStep
+from nexa_core.pipeline import CheckStep, CriticStep, GenerateStep, JudgeStep
 from nexa_core.protocols import RemoteModel, Source
 from nexa_core.records import Message, Request
 
@@ -176,6 +176,7 @@ def count_steps(
 ) -> list[StepCalls]:
     """What a visit to each step that asks a model takes; a retry's visit is listed beside its step.
 
+    The judge of the evaluation comes last, as if it judged rows of the run.
     `problems` gets a sentence for each role whose own tokenizer cannot be had here.
     """
     first = [{**row.columns, "id": row.row_id} for row in sample.rows]
@@ -188,7 +189,9 @@ def count_steps(
         elif isinstance(step, CriticStep):
             found.append(_count_critic(counting, step))
         elif not isinstance(step, CheckStep):
-            found.append(_count_judge(counting, step))
+            found += _count_judge(counting, step)
+    if plan.pipeline.scoring is not None:
+        found += _count_judge(counting, plan.pipeline.scoring)
     return found
 
 
@@ -235,25 +238,33 @@ def _count_critic(counting: _Counting, step: CriticStep) -> StepCalls:
     )
 
 
-def _count_judge(counting: _Counting, step: Any) -> StepCalls:
-    """A judge reads the row's text after its rubric, and writes a verdict: both lengths assumed."""
+def _count_judge(counting: _Counting, step: JudgeStep) -> list[StepCalls]:
+    """A judge reads the row's text after its rubric, and writes a verdict: both lengths assumed.
+
+    Every role of a panel is asked; the dearer one of a cascade is counted as if it always were.
+    """
 
     def render(row: dict[str, Any]) -> str:
         return "\n".join(value for value in row.values() if isinstance(value, str))
 
-    prompts, longest, _ = counting.count(step.model, render)
     limit = counting.plan.pipeline.effective_sampling(step).get("max_tokens")
     expected = counting.assumed.tokens.get(step.id, VERDICT_TOKENS)
-    return StepCalls(
-        step.id,
-        step.model,
-        1,
-        tuple(tokens + RUBRIC_TOKENS for tokens in prompts),
-        tuple(tokens + RUBRIC_TOKENS for tokens in longest),
-        min(expected, limit or expected),
-        limit or 2 * expected,
-        counted=f"the row's text and {RUBRIC_TOKENS} tokens of rubric",
-    )
+    found = []
+    for role in step.roles:
+        prompts, longest, _ = counting.count(role, render)
+        found.append(
+            StepCalls(
+                step.id,
+                role,
+                1,
+                tuple(tokens + RUBRIC_TOKENS for tokens in prompts),
+                tuple(tokens + RUBRIC_TOKENS for tokens in longest),
+                min(expected, limit or expected),
+                limit or 2 * expected,
+                counted=f"the row's text and {RUBRIC_TOKENS} tokens of rubric",
+            )
+        )
+    return found
 
 
 def _draw(counting: _Counting, sample: Sample, step: GenerateStep) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,7 @@ from nexa_core.protocols import Judge
 from nexa_core.records import Choice, Completion, Message, Score, canonical_json, mend_text
 
 Prompt = str | tuple[Message, ...]
+Result = TypeVar("Result")
 ASKS_PER_ROLE = 100
 
 
@@ -89,21 +90,47 @@ class RowAsker:
         return outcome.reply
 
 
+@dataclass(frozen=True)
+class SeatedJudge:
+    """A judge with whom it asks, how they sample, and the seed that its requests' seeds follow from."""
+
+    id: str
+    judge: Judge
+    callers: Mapping[str, Caller]
+    sampling: Mapping[str, Mapping[str, Any]]
+    seed: int
+
+    def asker(self, calls: Calls, subject: Subject) -> RowAsker:
+        """Asks for one row; its nonce is the same whenever this judge judges that row."""
+        nonce = derive_nonce(self.seed, subject.source_id, subject.sample, self.id)
+        return RowAsker(calls, self.callers, self.sampling, subject, self.seed, nonce)
+
+    async def score(self, row: Mapping[str, Any], ask: RowAsker) -> tuple[Score, str | None]:
+        """The score, or why the row has none: a call that failed, or a judge that did."""
+        try:
+            with boundary(JudgeError, f"The judge '{self.id}'"):
+                return await self.judge.score(row, ask), None
+        except JudgeError as error:
+            failed = error.__cause__
+            if isinstance(failed, NexaError):
+                raise failed from None
+            if ask.calls.only_known:
+                return Score(None), None
+            return Score(None), str(failed or error)
+
+
 @dataclass
 class JudgeRows:
     """Adds a score, flags, and the columns `<id>_reason` and `<id>_criteria` (JSON)."""
 
     id: str
-    callers: Mapping[str, Caller]
     calls: Calls
-    judge: Judge
-    sampling: Mapping[str, Mapping[str, Any]]
-    seed: int
+    seated: SeatedJudge
 
     @property
     def caller(self) -> Caller | None:
         """Who is asked first; None for a judge that asks no model."""
-        return next(iter(self.callers.values()), None)
+        return next(iter(self.seated.callers.values()), None)
 
     def run(self, batches: Stream) -> Stream:
         if self.caller is None:
@@ -113,36 +140,13 @@ class JudgeRows:
     async def _judge(self, batch: Batch) -> Batch:
         indices = batch.alive_positions()
         rows, subjects = rows_of(batch, indices), subjects_of(batch, indices)
-        askers = [self._asker(subject) for subject in subjects]
-        tasks = [self._score(row, ask) for row, ask in zip(rows, askers, strict=True)]
-        # One that ends the run lets its siblings come to their end first.
-        found = await asyncio.gather(*tasks, return_exceptions=True)
-        for each in found:
-            if isinstance(each, BaseException):
-                raise each
-        pairs = [each for each in found if not isinstance(each, BaseException)]
+        askers = [self.seated.asker(self.calls, subject) for subject in subjects]
+        pairs = await gather_whole(map(self.seated.score, rows, askers))
         scores = [score for score, _ in pairs]
         batch = self._with_scores(batch, indices, scores)
         if self.caller is not None:
             batch = note_calls(batch, self.caller, indices, [ask.outcomes for ask in askers])
         return fail_rows(batch, self.id, indices, [error for _, error in pairs])
-
-    def _asker(self, subject: Subject) -> RowAsker:
-        nonce = derive_nonce(self.seed, subject.source_id, subject.sample, self.id)
-        return RowAsker(self.calls, self.callers, self.sampling, subject, self.seed, nonce)
-
-    async def _score(self, row: Mapping[str, Any], ask: RowAsker) -> tuple[Score, str | None]:
-        """The score, or why the row has none: a call that failed, or a judge that did."""
-        try:
-            with boundary(JudgeError, f"The judge '{self.id}'"):
-                return await self.judge.score(row, ask), None
-        except JudgeError as error:
-            failed = error.__cause__
-            if isinstance(failed, NexaError):
-                raise failed from None
-            if self.calls.only_known:
-                return Score(None), None
-            return Score(None), str(failed or error)
 
     def _with_scores(self, batch: Batch, indices: np.ndarray, scores: Sequence[Score]) -> Batch:
         def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
@@ -160,3 +164,12 @@ class JudgeRows:
             merged = raised if before is None else pc.or_kleene(before, pc.fill_null(raised, False))
             batch = batch.with_flag(name, merged)
         return batch
+
+
+async def gather_whole(works: Iterable[Awaitable[Result]]) -> list[Result]:
+    """Every result; one that ends the run lets its siblings come to their end first."""
+    found = await asyncio.gather(*works, return_exceptions=True)
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in found if not isinstance(each, BaseException)]
