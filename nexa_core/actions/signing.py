@@ -160,6 +160,7 @@ def _announce(run: Run, review: Review) -> None:
                 review.hash,
                 review.reason,
                 signer=signer,
+                phase=review.phase,
             )
         )
         if review.changes:

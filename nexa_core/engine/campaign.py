@@ -146,7 +146,7 @@ async def _run_phases(context: Context, outcome: Outcome, phases: Sequence[str])
         with _phase(context, outcome, "scale"):
             scaled = await run_scale(context, passed)
             outcome.units = scaled.units
-            _require_scale(scaled, context.allow_short)
+            _require_scale(context, scaled)
     if not sum(unit.count(State.ACCEPTED) for unit in outcome.units):
         return
     if "package" in phases and pipeline.package is not None:
@@ -172,11 +172,15 @@ def _require_pass(iteration: Iteration) -> None:
         raise Stop("stopped", judged.reason)
 
 
-def _require_scale(scaled: Scaled, allow_short: bool) -> None:
-    verdict = judge_scale(scaled.unit.plan, scaled.units)
+def _require_scale(context: Context, scaled: Scaled) -> None:
+    if scaled.halt is not None and scaled.halt.waiting:
+        raise Stop("waiting", scaled.halt.reason)
+    verdict = judge_scale(context, scaled.unit.plan, scaled.units)
     if verdict is not None:
         raise Stop("stopped", verdict)
-    if scaled.short is not None and not allow_short:
+    if scaled.halt is not None:
+        raise Stop("stopped", scaled.halt.reason)
+    if scaled.short is not None and not context.allow_short:
         raise Stop("short", scaled.short)
 
 

@@ -29,16 +29,24 @@ class RunInterrupted(Exception):  # noqa: N818 - a stop that was asked for is no
         super().__init__(f"stopped by signal {signal}")
 
 
+class RunHalted(Exception):  # noqa: N818 - a decision, and no error
+    """The run has decided to go no further; what was under way has been journaled."""
+
+
 @dataclass
 class StopFlag:
-    """Set by a signal handler; asked before every new call and every new shard."""
+    """Set by a signal handler, or by the run itself; asked before every new call and every new shard."""
 
     signal: int | None = None
+    halted: str | None = None
+    """Why the run goes no further by its own decision."""
 
     def check(self) -> None:
-        """Raise RunInterrupted once a stop was asked for."""
+        """Raise RunInterrupted once a stop was asked for, RunHalted once the run has decided so."""
         if self.signal is not None:
             raise RunInterrupted(self.signal)
+        if self.halted is not None:
+            raise RunHalted(self.halted)
 
 
 @dataclass

@@ -212,29 +212,26 @@ def _record(
     )
 
 
-def judge_scale(plan: Plan, units: Sequence[Unit]) -> str | None:
-    """Recompute the gate over every row of the dataset; why it fails, None when no rule does.
+def judge_scale(context: Context, plan: Plan, units: Sequence[Unit]) -> str | None:
+    """Decide anew over every row of the dataset, and keep the record; why it fails, None where not.
 
-    What a person overrode in the pilot stops nothing here either.
+    What a person overrode stops nothing here either.
     """
     if plan.gate is None:
         return None
     totals = total_entries(entry for unit in units for entry in unit.entries)
-    alpha = plan.gate.alpha(plan.pipeline.pilot.max_iterations)
-    checks = assess_gate(
-        plan.gate, totals.metrics, Look(alpha, totals.source_rows, totals.source_rows)
+    rows = totals.source_rows
+    review = decide_phase(
+        context,
+        "scale",
+        plan.gate.renamed("scale_qc"),
+        Look(plan.gate.alpha(plan.pipeline.pilot.max_iterations), rows, rows),
+        totals.metrics,
+        terms={"overridden": sorted(find_overridden(read_reviews(context.reviews)))},
     )
-    overridden = find_overridden(read_reviews(units[-1].context.reviews))
-    failed = [
-        check
-        for check in checks
-        if check.hard and check.verdict is Verdict.FAIL and check.metric not in overridden
-    ]
-    write_summary(units[-1], totals, checks, "FAIL" if failed else "PASS")
-    if not failed:
-        return None
-    ruling = decide(failed, 1, 1, totals.source_rows, totals.source_rows)
-    return f"The gate no longer holds over all rows: {ruling.reason}"
+    failed = review.decision != Decision.PROCEED
+    write_summary(units[-1], totals, review.evidence().checks, "FAIL" if failed else "PASS")
+    return f"The gate no longer holds over all rows: {review.reason}" if failed else None
 
 
 def write_summary(

@@ -12,6 +12,7 @@ from nexa_core.engine.context import Context
 from nexa_core.engine.dispatch import DEFAULT_CONCURRENCY
 from nexa_core.engine.pilot import Iteration
 from nexa_core.engine.plan import Plan
+from nexa_core.engine.scale_watch import Halt, ScaleWatch
 from nexa_core.engine.sources import SourceRow, invent_rows
 from nexa_core.engine.unit import Unit, Work
 from nexa_core.pipeline import roles_of
@@ -34,6 +35,8 @@ class Scaled:
     units: tuple[Unit, ...]
     """Every unit of the dataset in order: the passing pilot, then scale."""
     short: str | None = None
+    halt: Halt | None = None
+    """Why it went no further, where its rows are not what the pilot promised."""
 
 
 class RowSupply:
@@ -73,8 +76,10 @@ async def run_scale(context: Context, passed: Iteration | None) -> Scaled:
     unit = Unit(context, plan, context.run.scale, before=[pilot] if pilot else [])
     units = (pilot, unit) if pilot else (unit,)
     goal = Goal(plan, unit, pilot)
-    if context.frozen:
-        return Scaled(unit, units, goal.short(dry=False))
+    watch = ScaleWatch(context, plan.gate, pilot.entries) if plan.gate and pilot else None
+    halt = watch.look(unit.entries) if watch else None
+    if context.frozen or halt:
+        return Scaled(unit, units, goal.short(dry=False), halt)
     supply = RowSupply(context, pilot, unit.source_rows)
     running: deque[asyncio.Task[Work]] = deque()
     sizes = [entry.source_rows for entry in unit.entries]
@@ -94,9 +99,14 @@ async def run_scale(context: Context, passed: Iteration | None) -> Scaled:
                 break
             await unit.commit(await running[0], goal.quota)
             running.popleft()
+            halt = watch.look(unit.entries) if watch else None
+            if halt:
+                # Shards under way ask nothing new; what they were answered stays in their journals.
+                context.stop.halted = halt.reason
+                break
     finally:
         await asyncio.gather(*running, return_exceptions=True)
-    return Scaled(unit, units, goal.short(dry))
+    return Scaled(unit, units, goal.short(dry), halt)
 
 
 class Goal:

@@ -105,6 +105,10 @@ class Gate:
         """The error allowed to one iteration: (1 − confidence) / max_iterations (Bonferroni)."""
         return (1.0 - self.confidence) / max_iterations
 
+    def renamed(self, name: str) -> Gate:
+        """The same rules under another name, for records of another phase."""
+        return replace(self, name=name, reviewers=())
+
     def with_fail_over(self, fail_over: float) -> Gate:
         """The gate with the pipeline's `fail_over` as limit of `failed_rate`, where it names none.
 

@@ -154,12 +154,16 @@ class Pilot(Settings):
 
 
 class Scale(Settings):
-    """How much to make: work through `rows`, or end with exactly `accepted` rows."""
+    """How much to make: work through `rows`, or end with exactly `accepted` rows.
+
+    `drift`: whether rows that are no longer what the pilot showed pause the run until a person signs.
+    """
 
     rows: Literal["all"] | Count | None = None
     accepted: Count | None = None
     max_rows: Count | None = None
     shard_rows: Count = 1000
+    drift: Literal["pause", "off"] = "pause"
 
     @model_validator(mode="after")
     def _require_one_goal(self) -> Self:

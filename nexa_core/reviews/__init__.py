@@ -11,12 +11,13 @@ from nexa_core.reviews.chain import (
 )
 from nexa_core.reviews.keys import open_key, read_public_key
 from nexa_core.reviews.markdown import render_review
-from nexa_core.reviews.record import Review
-from nexa_core.reviews.replay import Difference, replay
+from nexa_core.reviews.record import Method, Review
+from nexa_core.reviews.replay import Difference, reassess, replay
 from nexa_core.reviews.signing import describe_overrides, find_overridden, sign_review
 
 __all__ = [
     "Difference",
+    "Method",
     "Review",
     "count_records",
     "describe_overrides",
@@ -25,6 +26,7 @@ __all__ = [
     "open_key",
     "read_public_key",
     "read_reviews",
+    "reassess",
     "render_review",
     "replay",
     "sign_review",

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from nexa_core.gates import (
     Conclusion,
@@ -22,7 +22,7 @@ from nexa_core.records import Decision, Evidence, GateCheck, Opinion
 from nexa_core.reviews.record import Review
 from nexa_core.reviews.signing import apply_signature
 
-__all__ = ["Difference", "replay"]
+__all__ = ["Difference", "Reassessed", "reassess", "replay"]
 
 _DIGITS = 1e-12
 
@@ -48,10 +48,11 @@ def replay(
     evidence, by name; the opinions of others are taken as recorded.
     """
     gate, evidence = Gate.from_json(review.gate), review.evidence()
-    ruling = _rule(review, gate, evidence.checks)
+    again = reassess(review)
+    ruling = again.ruling
     opinions = review.read_opinions()
     conclusion = conclude(ruling, opinions, evidence)
-    if review.method == "drift" and ruling.decision is Decision.STOP:
+    if again.waiting:
         conclusion = dataclasses.replace(conclusion, waiting=True)
     pairs: list[tuple[str, Any, Any]] = [
         ("gate_hash", review.gate_hash, gate.hash),
@@ -62,9 +63,25 @@ def replay(
     ]
     for opinion in opinions:
         if reviewers and opinion.reviewer in reviewers:
-            again = reviewers[opinion.reviewer](evidence)
-            pairs.append((f"opinion of {opinion.reviewer}", opinion.as_json(), again.as_json()))
+            asked = reviewers[opinion.reviewer](evidence)
+            pairs.append((f"opinion of {opinion.reviewer}", opinion.as_json(), asked.as_json()))
     return tuple(d for what, old, new in pairs for d in _differences(what, old, new))
+
+
+class Reassessed(NamedTuple):
+    """What a record's counts lead to by themselves, before any opinion."""
+
+    checks: tuple[GateCheck, ...]
+    ruling: Ruling
+    waiting: bool
+
+
+def reassess(review: Review) -> Reassessed:
+    """Checks and ruling computed from a record's gate, counts and terms alone; a drift waits."""
+    gate, checks = Gate.from_json(review.gate), review.evidence().checks
+    ruling = _rule(review, gate, checks)
+    waiting = review.method == "drift" and ruling.decision is Decision.STOP
+    return Reassessed(checks, ruling, waiting)
 
 
 def _alpha(review: Review, gate: Gate) -> float:
@@ -78,7 +95,8 @@ def _rule(review: Review, gate: Gate, checks: tuple[GateCheck, ...]) -> Ruling:
     if review.method == "drift":
         return rule_on_drift(gate, checks, review.terms["pilot"])
     if review.phase != "pilot":
-        return settle(checks)
+        overridden = review.terms.get("overridden", ())
+        return settle([check for check in checks if check.metric not in overridden])
     look = review.look
     return decide(
         checks, review.iteration, review.max_iterations, look.rows, look.cap, look.planned
