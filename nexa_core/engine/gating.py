@@ -11,6 +11,7 @@ from nexa_core.engine.context import Context
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.sampling import shorten
 from nexa_core.engine.unit import Unit
+from nexa_core.engine.verdicts import decide_phase
 from nexa_core.errors import PluginError, boundary
 from nexa_core.gates import Gate, Look, Ruling, assess_gate, conclude, decide
 from nexa_core.records import Decision, Evidence, GateCheck, Opinion, Verdict

@@ -169,8 +169,8 @@ def _announce(context: Context, number: int, judged: Judged) -> None:
             [check.as_json() for check in judged.checks],
             judged.review,
             judged.reason,
-            judged.waiting,
-            judged.signer,
+            waiting=judged.waiting,
+            signer=judged.signer,
         )
     )
     if judged.changes and not judged.waiting:
