@@ -33,7 +33,15 @@ def decide_phase(
         return earlier[-1]
     written = write_review(context.reviews, draft)
     context.announcer.announce(
-        GateDecided(0, written.decision, written.checks, written.hash, written.reason, phase, written.waiting)
+        GateDecided(
+            0,
+            written.decision,
+            written.checks,
+            written.hash,
+            written.reason,
+            phase=phase,
+            waiting=written.waiting,
+        )
     )
     return written
 
