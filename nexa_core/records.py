@@ -66,13 +66,27 @@ def encode_json(value: object) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+_PLAIN = frozenset([str, int, bool, type(None)])
+
+
 def _is_finite(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, Mapping):
-        return all(map(_is_finite, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_is_finite, value))
+    # A list that grows while it is walked: several times as fast as recursion, and every call asks.
+    found = [value]
+    for each in found:
+        kind = type(each)
+        if kind in _PLAIN:
+            continue
+        if kind is float:
+            if not math.isfinite(each):
+                return False
+        elif kind is dict:
+            found.extend(each.values())
+        elif kind is list or kind is tuple:
+            found.extend(each)
+        elif isinstance(each, Mapping):
+            found.extend(each.values())
+        elif isinstance(each, float) and not math.isfinite(each):
+            return False
     return True
 
 

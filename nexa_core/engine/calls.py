@@ -78,19 +78,18 @@ def derive_seed(run_seed: int, subject: Subject) -> int:
 
 def identify(model: Model, request: Request, subject: Subject, options: Sequence[str] = ()) -> str:
     """The identity of a call: everything its reply may depend on, and which row it is for."""
-    prompt = request.prompt
-    content = {
+    parts = {
         "model": [model.name, model.revision],
-        "prompt": prompt if isinstance(prompt, str) else [[m.role, m.content] for m in prompt],
-        "sampling": dict(request.sampling),
-        "stop": list(request.stop),
-        "seed": request.seed,
-        "schema": request.schema,
-        "tools": request.tools,
         "options": list(options),
+        "prompt": _plain_prompt(request),
         "row": [subject.source_id, subject.sample, subject.attempt, subject.ask],
+        "sampling": dict(request.sampling),
+        "schema": request.schema,
+        "seed": request.seed,
+        "stop": list(request.stop),
+        "tools": request.tools,
     }
-    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:24]
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:24]
 
 
 @dataclass
@@ -346,12 +345,24 @@ def describe(error: Exception | None) -> str:
 
 
 def _request_json(request: Request) -> str:
-    prompt = request.prompt
     return canonical_json(
         {
-            "prompt": prompt if isinstance(prompt, str) else [[m.role, m.content] for m in prompt],
+            "prompt": _plain_prompt(request),
             "sampling": dict(request.sampling),
             "stop": list(request.stop),
             "seed": request.seed,
         }
     )
+
+
+def _plain_prompt(request: Request) -> str | list[list[Any]]:
+    """A text, or of each message role and content, and its tool calls where it has any."""
+    if isinstance(request.prompt, str):
+        return request.prompt
+    plain: list[list[Any]] = []
+    for message in request.prompt:
+        turn: list[Any] = [message.role, message.content]
+        if message.tool_calls or message.tool_call_id:
+            turn += [message.tool_calls, message.tool_call_id]
+        plain.append(turn)
+    return plain

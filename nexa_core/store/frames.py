@@ -41,13 +41,15 @@ def encode_frame(value: Mapping[str, Any]) -> bytes:
 
     A value that is bytes is JSON already, and is taken as it is.
     """
-    ready = {name: each for name, each in value.items() if type(each) is bytes}
-    if not ready:
-        body = encode_json(value)
-    else:
-        rest = encode_json({name: each for name, each in value.items() if name not in ready})
-        parts = b"".join(b'"%b":%b,' % (name.encode(), each) for name, each in ready.items())
-        body = b"{" + parts + rest[1:]
+    plain, ready = {}, b""
+    for name, each in value.items():
+        if type(each) is bytes:
+            ready += b'"%b":%b,' % (name.encode(), each)
+        else:
+            plain[name] = each
+    body = encode_json(plain)
+    if ready:
+        body = b"{%b%b" % (ready, body[1:])
     return b"%08x %d %b\n" % (crc32(body), len(body), body)
 
 

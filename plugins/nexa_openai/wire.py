@@ -14,7 +14,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 from nexa_openai.addresses import refuse_forbidden
@@ -181,8 +181,7 @@ class Exchange(asyncio.Protocol):
         self._keep = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def send(self, request: bytes) -> asyncio.Future[Reply]:
         """Send a request on this idle connection; the future holds its reply."""
