@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from nexa_core.conversations import ConversationError, read_messages, read_tools
 from nexa_core.documents import parse_yaml, read_text
 from nexa_core.errors import Place, PromptFileError
 from nexa_core.records import Message, Row, content_hash
@@ -19,7 +20,7 @@ from nexa_core.validation import validate
 if TYPE_CHECKING:
     from nexa_core.pipeline import InlinePrompt
 
-__all__ = ["Prompt", "inline_prompt", "parse_prompt", "read_prompt"]
+__all__ = ["CONTINUE", "Prompt", "inline_prompt", "parse_prompt", "read_prompt"]
 
 Api = Literal["chat", "completions"]
 
@@ -70,7 +71,8 @@ class Prompt:
 
     `inputs` are the columns it needs. `positive` and `negative` are a critic's two answers. A rubric
     has `criteria`, each scored 0 to 1, and `flags` that may be raised: name to what it means.
-    `schema` is the JSON schema of the reply. `text` is the file as it was read.
+    `schema` is the JSON schema of the reply. One that `continues` has no template: the row's own
+    `messages` are sent. `text` is the file as it was read.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Prompt:
     schema: Mapping[str, Any] | None = None
     criteria: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, str] = field(default_factory=dict)
+    continues: bool = False
     summary: str = ""
     text: str = field(default="", repr=False)
     place: Place | None = None
@@ -97,7 +100,8 @@ class Prompt:
         """SHA-256 of what determines the rendering and the reply asked for, not of names."""
         parts = (self.api, self.system, self.body, self.stop, self.positive, self.negative)
         rubric = [dict(self.criteria), dict(self.flags)] if self.criteria else []
-        return content_hash([*parts, self.schema, *rubric])
+        how = ["continues"] if self.continues else []
+        return content_hash([*parts, self.schema, *rubric, *how])
 
     @cached_property
     def _templates(self) -> tuple[Text | None, Text]:
@@ -120,6 +124,10 @@ class Prompt:
         system, body = self._templates
         return body.variables | (system.variables if system else frozenset())
 
+    @cached_property
+    def _needed(self) -> frozenset[str]:
+        return self.variables | frozenset(self.inputs)
+
     def check(self) -> Prompt:
         """Itself, compiled and with its inputs compared to its templates; else PromptFileError."""
         given = _OPTION_NAMES if self.positive is not None else frozenset()
@@ -138,9 +146,11 @@ class Prompt:
 
         Raises PromptFileError, naming the row's columns, when one it needs is missing or null.
         """
-        values = {**row, **extra}
-        for name in sorted({*self.inputs, *self.variables} - values.keys()):
-            raise self._missing(name, values)
+        values = {**row, **extra} if extra else row
+        if not self._needed <= values.keys():
+            raise self._missing(min(self._needed - values.keys()), values)
+        if self.continues:
+            return self._continue(values["messages"])
         system, body = self._templates
         try:
             user = body.render(values)
@@ -150,6 +160,19 @@ class Prompt:
             return (*head, Message("user", user))
         except TemplateError as cause:
             raise self._failed(cause, values) from cause
+
+    def read_tools(self, row: Row) -> Sequence[Mapping[str, Any]] | None:
+        """The tools that a row offers for its conversation; raises PromptFileError as `render` does."""
+        try:
+            return read_tools(row.get("tools"))
+        except ConversationError as cause:
+            raise PromptFileError(f"The conversation cannot be continued: {cause}.") from cause
+
+    def _continue(self, messages: Any) -> tuple[Message, ...]:
+        try:
+            return read_messages(messages)
+        except ConversationError as cause:
+            raise PromptFileError(f"The conversation cannot be continued: {cause}.") from cause
 
     def _failed(self, cause: TemplateError, values: Mapping[str, Any]) -> PromptFileError:
         problem = f"Prompt '{self.name}' does not render for this row"
@@ -177,6 +200,10 @@ class Prompt:
         if self.place is None or line is None or self.body_line is None:
             return self.place
         return Place(self.place.path, self.body_line + line - 1)
+
+
+CONTINUE = Prompt("messages", "", inputs=("messages",), continues=True)
+"""Stands where a step has no prompt: it continues the conversation that the row brings."""
 
 
 def read_prompt(path: Path | str, name: str | None = None) -> Prompt:

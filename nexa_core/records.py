@@ -71,7 +71,7 @@ _PLAIN = frozenset([str, int, bool, type(None)])
 
 def _is_finite(value: object) -> bool:
     # A list that grows while it is walked: several times as fast as recursion, and every call asks.
-    found = [value]
+    found: list[Any] = [value]
     for each in found:
         kind = type(each)
         if kind in _PLAIN:

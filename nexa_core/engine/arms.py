@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nexa_core.engine.calls import Calls, Outcome, Subject, derive_seed, identify
+from nexa_core.engine.calls import Calls, Outcome
 from nexa_core.engine.dispatch import Caller, Dispatch, Line
 from nexa_core.engine.items import Items
+from nexa_core.engine.requests import RequestForm, Subject
 from nexa_core.engine.scoring import Scored, Scoring, read_judgements
 from nexa_core.engine.steps.judge import gather_whole
 from nexa_core.errors import TooManyFailuresError
@@ -64,8 +65,7 @@ class Arm:
         subject = Subject(item["id"], item["id"], 0, 0)
         sampling = {"temperature": 0.0, "max_tokens": self.max_tokens}
         text = self.prompt.render(item, prompt=item["instruction"])
-        request = Request("", text, sampling, self.prompt.stop, derive_seed(0, subject))
-        return replace(request, id=identify(self.model, request, subject)), subject
+        return RequestForm(self.model, 0, sampling, self.prompt.stop).fill(text, subject), subject
 
     def identity(self, items: Items, scorer: str) -> str:
         """Hash of everything the arm's predictions and scores depend on."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from nexa_core.engine.environment import describe_environment
 from nexa_core.engine.plan import Models, Plan, prompt_names
-from nexa_core.engine.sources import ParquetFile, fingerprint, open_source
-from nexa_core.errors import PipelineFileError, Place, SourceError
+from nexa_core.engine.sources import ParquetFile, fingerprint, open_source, read_source
+from nexa_core.errors import PipelineFileError, Place, PromptFileError, SourceError
 from nexa_core.gates import Gate, bind_gate, gate_from
 from nexa_core.pipeline import Pipeline, from_resolved
 from nexa_core.plugins import Plugins
-from nexa_core.prompts import Prompt
+from nexa_core.prompts import CONTINUE, Prompt
 from nexa_core.protocols import Source
 from nexa_core.store.runs import Run
 from nexa_core.workspace import Workspace
 
 STORED_SOURCE = "source.parquet"
+FIRST_ROWS = 100
+"""Rows in which a conversation to continue must be."""
 _PROMPT_FIELDS = [
     "name",
     "version",
@@ -32,6 +35,7 @@ _PROMPT_FIELDS = [
     "schema",
     "criteria",
     "flags",
+    "continues",
 ]
 
 
@@ -41,11 +45,15 @@ def bind(
     """A plan from what the user wrote; `source` stands in for the pipeline's own."""
     gate = _read_gate(pipeline, plugins)
     prompts = {
-        key: _read_prompt(pipeline, plugins, key, prompt) for key, prompt in prompt_names(pipeline)
+        key: CONTINUE
+        if prompt is None
+        else plugins.prompt(prompt, key, pipeline.place(f"{key}.prompt"))
+        for key, prompt in prompt_names(pipeline)
     }
     source = source or _open_source(pipeline, workspace, plugins)
     commit = describe_environment(workspace.root)["git_commit"]
     plan = Plan(pipeline, gate, plugins, prompts, Models(plugins), columns_of(source), commit)
+    _check_conversations(plan, source)
     return plan, source
 
 
@@ -148,14 +156,28 @@ def _dotted(head: str, keys: Any) -> str:
     return ".".join([head, *(str(key) for key in keys)])
 
 
-def _read_prompt(pipeline: Pipeline, plugins: Plugins, key: str, prompt: Any) -> Prompt:
-    if prompt is None:
-        raise PipelineFileError(
-            f"The generate step '{key}' has no prompt.",
-            "Name a prompt file, or write one inline: prompt: {user: …}.",
-            pipeline.place(key),
-        )
-    return plugins.prompt(prompt, key, pipeline.place(f"{key}.prompt"))
+def _check_conversations(plan: Plan, source: Source | None) -> None:
+    """Raise where a step continues conversations and the source's first rows hold none to continue."""
+    continuing = [key for key, prompt in plan.prompts.items() if prompt.continues]
+    settings = plan.pipeline.source
+    if not continuing or source is None:
+        return
+    place = plan.pipeline.place(continuing[0])
+    identity, renames = (settings.id, settings.map) if settings else (None, {})
+    problem = None
+    for row in islice(read_source(source, identity, renames), FIRST_ROWS):
+        if row.error is not None:
+            continue
+        try:
+            CONTINUE.render(row.columns)
+            return
+        except PromptFileError as cause:
+            problem = cause.problem
+    raise PipelineFileError(
+        f"The generate step '{continuing[0]}' has no prompt, and no row to continue: {problem}",
+        "Name a prompt, write one inline: prompt: {user: …}, or give a source with `messages`.",
+        place,
+    )
 
 
 def _open_source(pipeline: Pipeline, workspace: Workspace, plugins: Plugins) -> Source | None:

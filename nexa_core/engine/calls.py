@@ -1,4 +1,4 @@
-"""Calls of one unit of work: identity, journal before and after, replay, and the record of each.
+"""Calls of one unit of work: journal before and after, replay, and the record of each.
 
 The intent goes into the journal before the request goes out, the reply at once after it arrives;
 a call whose reply the journal holds is never asked again.
@@ -7,20 +7,20 @@ a call whose reply the journal holds is never asked again.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from nexa_core.engine.deferred import Deferred
 from nexa_core.engine.dispatch import Answer, Caller, CallJournal, Dispatch
+from nexa_core.engine.requests import Subject, describe_request
 from nexa_core.errors import NexaError
 from nexa_core.protocols import Model
-from nexa_core.records import Choice, Completion, Request, canonical_json, encode_json, mend_text
+from nexa_core.records import Choice, Completion, Request, encode_json, mend_text
 from nexa_core.store.money import Spent
 
 CALL_SCHEMA = pa.schema(
@@ -48,19 +48,7 @@ CALL_SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """Which row a call is about, as far as the call's identity knows it."""
-
-    row_id: str
-    source_id: str
-    sample: int
-    attempt: int
-    ask: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """A reply, or the error in its place, with the id of the call."""
 
     call_id: str
@@ -68,28 +56,6 @@ class Outcome:
     error: str | None = None
     model: str = ""
     """The model that answered."""
-
-
-def derive_seed(run_seed: int, subject: Subject) -> int:
-    """The seed of a request, in 0 … 2^53: a hash of the run's seed and what the call is about."""
-    text = f"{run_seed}/{subject.source_id}/{subject.sample}/{subject.attempt}/{subject.ask}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11
-
-
-def identify(model: Model, request: Request, subject: Subject, options: Sequence[str] = ()) -> str:
-    """The identity of a call: everything its reply may depend on, and which row it is for."""
-    parts = {
-        "model": [model.name, model.revision],
-        "options": list(options),
-        "prompt": _plain_prompt(request),
-        "row": [subject.source_id, subject.sample, subject.attempt, subject.ask],
-        "sampling": dict(request.sampling),
-        "schema": request.schema,
-        "seed": request.seed,
-        "stop": list(request.stop),
-        "tools": request.tools,
-    }
-    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:24]
 
 
 @dataclass
@@ -293,7 +259,7 @@ class Calls:
                 "role": caller.role,
                 "model": answer.model,
                 "served_by": reply.served_by if reply is not None else None,
-                "request": _request_json(request),
+                "request": describe_request(request),
                 "reply": answer.encoded.decode("utf-8", "replace") if answer.encoded else None,
                 "error": error and mend_text(error),
                 "finish_reason": getattr(reply, "finish_reason", None),
@@ -342,27 +308,3 @@ async def _whole(
 def describe(error: Exception | None) -> str:
     """An error as a row's reason says it."""
     return str(error) or type(error).__name__
-
-
-def _request_json(request: Request) -> str:
-    return canonical_json(
-        {
-            "prompt": _plain_prompt(request),
-            "sampling": dict(request.sampling),
-            "stop": list(request.stop),
-            "seed": request.seed,
-        }
-    )
-
-
-def _plain_prompt(request: Request) -> str | list[list[Any]]:
-    """A text, or of each message role and content, and its tool calls where it has any."""
-    if isinstance(request.prompt, str):
-        return request.prompt
-    plain: list[list[Any]] = []
-    for message in request.prompt:
-        turn: list[Any] = [message.role, message.content]
-        if message.tool_calls or message.tool_call_id:
-            turn += [message.tool_calls, message.tool_call_id]
-        plain.append(turn)
-    return plain

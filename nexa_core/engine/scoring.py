@@ -14,9 +14,10 @@ from typing import Any, Protocol
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nexa_core.engine.calls import Calls, Subject
+from nexa_core.engine.calls import Calls
 from nexa_core.engine.items import Items
 from nexa_core.engine.plan import Plan
+from nexa_core.engine.requests import Subject
 from nexa_core.engine.steps.judge import SeatedJudge
 from nexa_core.errors import PreflightError, ScorerError, boundary
 from nexa_core.pipeline import EVALUATE, Evaluate, JudgedScorer, JudgeStep

@@ -18,6 +18,7 @@ from typing import IO, Any
 import orjson
 import pyarrow as pa
 
+from nexa_core.conversations import flatten_column
 from nexa_core.errors import Place, SourceError
 from nexa_core.protocols import Source
 from nexa_core.records import Row, canonical_json, mend_text
@@ -211,7 +212,9 @@ def sample_rows(rows: Iterable[SourceRow], seed: int, count: int) -> list[Source
 def rows_table(rows: Sequence[SourceRow]) -> pa.Table:
     """Source rows as one table: their columns, then `id` and `source_id`."""
     names = list(dict.fromkeys(itertools.chain.from_iterable(row.columns for row in rows)))
-    arrays = [_column([row.columns.get(name) for row in rows]) for name in names]
+    arrays = [
+        _column(flatten_column(name, [row.columns.get(name) for row in rows])) for name in names
+    ]
     arrays += [pa.array([row.row_id for row in rows]), pa.array([row.source_id for row in rows])]
     return pa.table(arrays, names=[*names, "id", "source_id"])
 

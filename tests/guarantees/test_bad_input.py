@@ -129,7 +129,8 @@ def test_an_endpoint_that_dies_ends_the_run_and_loses_nothing(shop: Any) -> None
         done = shop.collect()
         assert (done.code, done.said["rows"]["accepted"]) == (0, 120)
         assert shop.asked(alive).total() == 120 - done.said["calls"]["replayed"]
-    assert done.said["calls"]["replayed"] >= 40 and done.said["rows"]["failed"] == 0
+    # of 40 that came in, the eight under way may have died with it
+    assert done.said["calls"]["replayed"] >= 32 and done.said["rows"]["failed"] == 0
 
 
 def close_after(server: Any, requests: int, stack: ExitStack) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from nexa_core.engine.calls import Subject
 from nexa_core.engine.estimate.assumptions import Assumptions
 from nexa_core.engine.plan import Plan
+from nexa_core.engine.requests import Subject
 from nexa_core.engine.sources import SourceRow, invent_rows, read_source, sample_rows
 from nexa_core.engine.steps.asking import draw_columns
 from nexa_core.errors import MissingExtraError, ModelError, PromptFileError

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from nexa_core.engine.batch import Batch
-from nexa_core.engine.calls import Calls, Outcome, Subject, derive_seed, identify
+from nexa_core.engine.calls import Calls, Outcome
 from nexa_core.engine.dispatch import Caller
+from nexa_core.engine.requests import RequestForm
 from nexa_core.engine.steps.asking import (
     fail_rows,
     flow,
@@ -19,10 +20,8 @@ from nexa_core.engine.steps.asking import (
     scatter,
     subjects_of,
 )
-from nexa_core.engine.steps.generate import make_request
 from nexa_core.engine.steps.stream import Stream
 from nexa_core.prompts import Prompt
-from nexa_core.records import Request
 
 LABELS = (" A", " B")
 """The answer tokens: one token each, as they follow a prompt that ends in a colon."""
@@ -48,8 +47,9 @@ class Critic:
     async def _judge(self, batch: Batch) -> Batch:
         batch, indices, prompts = render_rows(batch, self.id, self._both_orders)
         subjects = subjects_of(batch, indices)
+        form = RequestForm(self.caller.model, self.seed, options=LABELS)
         requests = [
-            self._request(prompt, subject)
+            form.fill(prompt, subject)
             for pair, subject in zip(prompts, subjects, strict=True)
             for prompt in pair
         ]
@@ -69,10 +69,6 @@ class Critic:
             self.prompt.render(row, a=positive, b=negative),
             self.prompt.render(row, a=negative, b=positive),
         )
-
-    def _request(self, prompt: Any, subject: Subject) -> Request:
-        request = make_request(prompt, {}, (), derive_seed(self.seed, subject))
-        return replace(request, id=identify(self.caller.model, request, subject, LABELS))
 
 
 def score_pair(pair: Sequence[Outcome]) -> float | None:

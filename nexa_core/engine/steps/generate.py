@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from nexa_core.engine.batch import Batch
-from nexa_core.engine.calls import Calls, Outcome, Subject, derive_seed, identify
+from nexa_core.engine.calls import Calls, Outcome
 from nexa_core.engine.dispatch import Caller
+from nexa_core.engine.requests import RequestForm, Tools
 from nexa_core.engine.steps.asking import (
     draw_columns,
     fail_rows,
@@ -23,7 +25,7 @@ from nexa_core.engine.steps.asking import (
 )
 from nexa_core.engine.steps.stream import Stream
 from nexa_core.prompts import Prompt
-from nexa_core.records import Completion, Request, canonical_json, mend_text
+from nexa_core.records import Completion, canonical_json, mend_text
 
 
 @dataclass
@@ -57,21 +59,25 @@ class Generate:
         return batch
 
     async def _answer(self, batch: Batch) -> Batch:
-        batch, indices, prompts = render_rows(batch, self.id, self.prompt.render)
+        batch, indices, rendered = render_rows(batch, self.id, self._render)
         subjects = subjects_of(batch, indices)
         requests = [
-            self._request(prompt, subject)
-            for prompt, subject in zip(prompts, subjects, strict=True)
+            self._form.fill(prompt, subject, tools)
+            for (prompt, tools), subject in zip(rendered, subjects, strict=True)
         ]
         outcomes = await self.calls.complete(self.caller, requests, subjects)
         batch = self._with_answers(batch, indices, outcomes)
         batch = note_calls(batch, self.caller, indices, [[outcome] for outcome in outcomes])
         return fail_rows(batch, self.id, indices, [outcome.error for outcome in outcomes])
 
-    def _request(self, prompt: Any, subject: Subject) -> Request:
-        seed = derive_seed(self.seed, subject)
-        request = make_request(prompt, self.sampling, self.prompt.stop, seed)
-        return replace(request, id=identify(self.caller.model, request, subject))
+    @cached_property
+    def _form(self) -> RequestForm:
+        return RequestForm(self.caller.model, self.seed, self.sampling, self.prompt.stop)
+
+    def _render(self, row: dict[str, Any]) -> tuple[Any, Tools | None]:
+        """What is asked, and the tools on offer where the row's own conversation is continued."""
+        tools = self.prompt.read_tools(row) if self.prompt.continues else None
+        return self.prompt.render(row), tools
 
     def _with_answers(
         self, batch: Batch, indices: np.ndarray, outcomes: Sequence[Outcome]
@@ -81,16 +87,6 @@ class Generate:
             if always or any(value is not None for value in values):
                 batch = batch.with_column(name, scatter(values, indices, len(batch), kind))
         return batch
-
-
-def make_request(
-    prompt: Any, sampling: Mapping[str, Any], stop: Sequence[str], seed: int
-) -> Request:
-    """A request without its id; `stop` given in the sampling adds to the prompt's own."""
-    rest = {name: value for name, value in sampling.items() if name != "stop"}
-    given = sampling.get("stop") or ()
-    extra = (given,) if isinstance(given, str) else tuple(given)
-    return Request("", prompt, rest, tuple(dict.fromkeys((*stop, *extra))), seed)
 
 
 def answer_columns(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nexa_core.engine.batch import Batch
-from nexa_core.engine.calls import Calls, Outcome, Subject, derive_seed, identify
+from nexa_core.engine.calls import Calls, Outcome
 from nexa_core.engine.dispatch import Caller
+from nexa_core.engine.requests import RequestForm, Subject
 from nexa_core.engine.steps.asking import (
     fail_rows,
     flow,
@@ -23,7 +24,6 @@ from nexa_core.engine.steps.asking import (
     scatter,
     subjects_of,
 )
-from nexa_core.engine.steps.generate import make_request
 from nexa_core.engine.steps.stream import Stream, one_by_one
 from nexa_core.errors import CallFailed, Failure, JudgeError, NexaError, boundary
 from nexa_core.marking import derive_nonce
@@ -58,11 +58,8 @@ class RowAsker:
     ) -> Completion:
         """A completion; raises CallFailed where there is none."""
         caller, subject = self._next(role)
-        request = make_request(
-            prompt, self.sampling[caller.role], (), derive_seed(self.seed, subject)
-        )
-        request = replace(request, schema=schema)
-        request = replace(request, id=identify(caller.model, request, subject))
+        form = RequestForm(caller.model, self.seed, self.sampling[caller.role], schema=schema)
+        request = form.fill(prompt, subject)
         (outcome,) = await self.calls.complete(caller, [request], [subject])
         return self._take(outcome)
 
@@ -71,8 +68,7 @@ class RowAsker:
     ) -> Choice:
         """Log-probabilities of single-token options; raises as `complete` does."""
         caller, subject = self._next(role)
-        request = make_request(prompt, {}, (), derive_seed(self.seed, subject))
-        request = replace(request, id=identify(caller.model, request, subject, options))
+        request = RequestForm(caller.model, self.seed, options=options).fill(prompt, subject)
         (outcome,) = await self.calls.choose(caller, [request], [subject], options)
         return self._take(outcome)
 
@@ -81,7 +77,7 @@ class RowAsker:
         # Each role has numbers of its own, so that roles may be asked side by side.
         number = ASKS_PER_ROLE * self.roles.index(name) + self.asked[name]
         self.asked[name] += 1
-        return self.callers[name], replace(self.subject, ask=number)
+        return self.callers[name], self.subject._replace(ask=number)
 
     def _take(self, outcome: Outcome) -> Any:
         self.outcomes.append(outcome)

@@ -1,0 +1,126 @@
+"""Rows that bring a conversation: it is continued, with its tools, or refused with the reason."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from nexa_core.conversations import ConversationError, flatten_column, read_messages
+from nexa_core.errors import PipelineFileError
+from nexa_core.records import Message
+
+RECORDER = """
+import json
+from pathlib import Path
+from nexa_core import hookimpl, ModelSpec
+from nexa_core.testing.models import ScriptedModel
+
+LOG = Path(__file__).parent.parent / "seen.jsonl"
+
+def answer(request):
+    turns = [[m.role, m.content, m.tool_calls, m.tool_call_id] for m in request.prompt]
+    with LOG.open("a") as log:
+        log.write(json.dumps([turns, request.tools]) + "\\n")
+    return "It is 20 degrees."
+
+@hookimpl
+def register_models():
+    return [ModelSpec("recorder", "notes what it is asked", build=lambda role: ScriptedModel(answer))]
+"""
+CALL = {
+    "id": "c1",
+    "type": "function",
+    "function": {"name": "weather", "arguments": '{"city": "Oslo"}'},
+}
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"city": "string"}}}
+CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {"zone": {"type": "x"}}}}
+ASKED = {"role": "user", "content": "How warm is it?"}
+ROW = {
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        ASKED,
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "content": "20", "tool_call_id": "c1"},
+    ],
+    "tools": [WEATHER],
+}
+
+
+@pytest.fixture
+def continue_rows(workspace: Any, write_rows: Any, run: Any) -> Any:
+    """Runs a pipeline whose one step has no prompt; gives rows and what the model was asked."""
+    (workspace.root / "plugins" / "recorder.py").write_text(RECORDER)
+
+    def start(*rows: dict[str, Any]) -> tuple[list[dict[str, Any]], list[Any]]:
+        write_rows(rows)
+        steps = [{"generate": {"id": "answer", "model": "m", "into": "response"}}]
+        pipeline = {
+            "nexa": 1,
+            "name": "talk",
+            "source": {"path": "rows.jsonl"},
+            "models": {"m": {"model": "recorder/x"}},
+            "steps": steps,
+            "scale": {"rows": "all"},
+        }
+        done = run(pipeline, "r")
+        shard = workspace.artifacts_path / "r" / "scale" / "shards" / "00000.parquet"
+        assert done.status == "done"
+        seen = (workspace.root / "seen.jsonl").read_text().splitlines()
+        return pq.read_table(shard).to_pylist(), [json.loads(line) for line in seen]
+
+    return start
+
+
+def test_a_conversation_is_continued_with_its_tool_calls_and_tools(continue_rows: Any) -> None:
+    """What the row brings reaches the model turn by turn, and its tools with it."""
+    (row,), ((turns, tools),) = continue_rows(ROW)
+    assert [turn[0] for turn in turns] == ["system", "user", "assistant", "tool"]
+    assert turns[2] == ["assistant", "", [CALL], None] and turns[3][3] == "c1"
+    assert tools == [WEATHER]
+    assert row["state"] == "accepted" and row["response"] == "It is 20 degrees."
+
+
+def test_tools_of_one_row_do_not_leak_into_another(continue_rows: Any) -> None:
+    """Rows with tools of different shapes keep exactly their own."""
+    _, seen = continue_rows(ROW, {"messages": [ASKED], "tools": [CLOCK]}, {"messages": [ASKED]})
+    assert sorted(json.dumps(tools) for _, tools in seen) == sorted(
+        json.dumps(tools) for tools in ([WEATHER], [CLOCK], None)
+    )
+
+
+def test_a_conversation_that_ends_with_an_answer_fails_alone(continue_rows: Any) -> None:
+    """There is nothing to continue; its siblings go on."""
+    over = {"messages": [ASKED, {"role": "assistant", "content": "20"}]}
+    rows, seen = continue_rows({"messages": [ASKED]}, over)
+    assert [row["state"] for row in rows] == ["accepted", "failed"] and len(seen) == 1
+    assert "ends with an answer" in rows[1]["reason"]
+
+
+def test_images_are_refused_before_the_run(continue_rows: Any) -> None:
+    """A source of nothing but image parts is an error at the step, not a thousand failed rows."""
+    picture = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}
+    with pytest.raises(PipelineFileError, match="part of kind 'image_url': only text can be sent"):
+        continue_rows({"messages": [picture]})
+
+
+def test_text_parts_are_one_text() -> None:
+    """Content as a list of text parts is what its parts say."""
+    parts = [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}]
+    assert read_messages([{"role": "user", "content": parts}]) == (Message("user", "a b"),)
+
+
+@pytest.mark.parametrize("value", [None, [], "no JSON", [{"role": "cook", "content": "x"}], [3]])
+def test_what_is_no_conversation_is_said_so(value: Any) -> None:
+    """Every other shape is an error with a reason, never a request."""
+    with pytest.raises(ConversationError):
+        read_messages(value)
+
+
+def test_arguments_given_as_objects_survive_as_json() -> None:
+    """Tool calls of different shapes are kept as JSON text, not merged into one struct."""
+    turn = {"role": "assistant", "tool_calls": [{"function": {"arguments": {"a": 1}}}]}
+    (kept,) = flatten_column("messages", [[turn]])
+    assert json.loads(kept[0]["tool_calls"]) == turn["tool_calls"]
