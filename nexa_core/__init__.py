@@ -68,6 +68,9 @@ if TYPE_CHECKING:
         TrainingProgressed,
         WarningRaised,
     )
+    from nexa_core.gates import (
+        refuse_changes,
+    )
     from nexa_core.hookspecs import (
         hookimpl,
     )
@@ -157,6 +160,7 @@ _ABOVE = {
     "Mode": "structured",
     "tell_form": "structured",
     "write_form": "structured",
+    "refuse_changes": "gates",
 }
 
 __all__ = [
@@ -269,6 +273,7 @@ __all__ = [
     "judge",
     "load",
     "mark_data",
+    "refuse_changes",
     "suggest",
     "tell_form",
     "write_form",

@@ -149,10 +149,10 @@ class BatchModel(RemoteModel, Protocol):
 
 
 class Asker(Protocol):
-    """Asks models for a judge, about one row: every call is journaled, paid for and limited.
+    """Asks models for a judge about one row, or for a reviewer: journaled, paid for and limited.
 
-    `roles` are the step's model roles, the first one asked where none is named. `nonce` is for the
-    marks around the row's text; it is the same when the row is judged again.
+    `roles` are the roles that may be asked, the first one where none is named. `nonce` is for the
+    marks around text of rows; it is the same when the row is judged again.
     """
 
     nonce: str
@@ -224,9 +224,14 @@ class Metric(Protocol):
 
 
 class Reviewer(Protocol):
-    """Proposes a patch after a failed gate, may veto after a passed one, citing evidence."""
+    """Proposes a patch after a failed gate, may veto after a passed one, citing evidence.
 
-    async def review(self, evidence: Evidence) -> Opinion: ...
+    Whatever it asks a model goes through `ask`, and the order of its asks must follow from the
+    evidence and the replies alone: the record holds the replies, and a replay reviews again from
+    them. A reviewer whose spec `asks` none has no role to ask.
+    """
+
+    async def review(self, evidence: Evidence, ask: Asker) -> Opinion: ...
 
 
 class Trainer(Protocol):

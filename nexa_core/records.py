@@ -329,6 +329,7 @@ class Evidence:
     `search_space` maps a dotted parameter path to `{"min": …, "max": …}` or `{"choices": […]}`.
     `history` holds the checks, parameters and decision of every earlier iteration, oldest first.
     `columns` maps each generate step's id to the column it writes, in the order of the steps.
+    `track` says of every earlier patch who proposed it and what became of the metrics it was for.
     """
 
     iteration: int
@@ -339,6 +340,7 @@ class Evidence:
     samples: tuple[Row, ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
+    track: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def failing(self) -> tuple[GateCheck, ...]:

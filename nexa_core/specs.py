@@ -136,7 +136,14 @@ class MetricSpec(Spec):
 
 @dataclass(frozen=True, slots=True)
 class ReviewerSpec(Spec):
+    """A reviewer. Where it `asks` a model, its option `model` names the role it asks, and where it
+    has a `prompt`, its option `prompt` may name another file; its options then declare a field
+    `instructions`, which is given the prompt.
+    """
+
     build: Callable[..., Reviewer]
+    asks: bool = False
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nexa_core.actions.running import HeldRows, run_async
+from nexa_core.actions.running import HeldRows
 from nexa_core.engine.batch import Batch
 from nexa_core.engine.binding import bind
 from nexa_core.engine.budget import make_budget
 from nexa_core.engine.calls import Calls
 from nexa_core.engine.dispatch import Dispatch
+from nexa_core.engine.loop import run_async
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.preflight import check_plan
 from nexa_core.engine.shard import ShardOrder, finish_table, run_steps

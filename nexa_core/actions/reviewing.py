@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,15 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nexa_core.engine.batch import Batch
+from nexa_core.engine.binding import stored_prompt
+from nexa_core.engine.loop import run_async
 from nexa_core.engine.packaging import read_manifest as read_dataset
-from nexa_core.engine.plan import accept_rule_of
+from nexa_core.engine.plan import accept_rule_of, reviewer_prompt_key
 from nexa_core.engine.steps.accepting import AcceptRule, accept_rows
 from nexa_core.errors import UsageError
-from nexa_core.gates import Gate
+from nexa_core.gates import Gate, ReviewerUse
 from nexa_core.pipeline import Pipeline, from_resolved, pipeline_from
-from nexa_core.plugins import load_plugins
+from nexa_core.plugins import Plugins, load_plugins
+from nexa_core.protocols import Reviewer
 from nexa_core.records import Evidence, Opinion, State
 from nexa_core.reviews import (
+    RecordedAsker,
     Review,
     count_records,
     read_public_key,
@@ -34,9 +37,6 @@ from nexa_core.store.runs import Run, ShardFolder, open_run
 from nexa_core.store.shards import read_shard
 from nexa_core.workspace import Workspace
 
-REPLAYED = ("policy", "human")
-"""Reviewers that give the same opinion on the same evidence, and are asked again by a replay."""
-
 
 def gate_show(run: str, *, workspace: Workspace) -> list[Review]:
     """Every decision of a run, in order."""
@@ -47,11 +47,12 @@ def gate_show(run: str, *, workspace: Workspace) -> list[Review]:
 def gate_replay(run: str, *, workspace: Workspace) -> dict[str, Any]:
     """Recompute every decision from its record, without a model; differences are listed."""
     reviews = gate_show(run, workspace=workspace)
+    found = open_run(workspace.artifacts_path, run)
     plugins = load_plugins(workspace)
     differences = [
         {"review": review.number, "difference": str(difference)}
         for review in reviews
-        for difference in replay(review, _replayable(review, plugins))
+        for difference in replay(review, _replayable(review, plugins, found))
     ]
     verified = gate_verify(run, workspace=workspace)
     differences += [{"review": None, "difference": told} for told in verified["problems"]]
@@ -123,20 +124,24 @@ def _describe_signature(review: Review, ours: str | None) -> dict[str, Any]:
     }
 
 
-def _replayable(review: Review, plugins: Any) -> dict[str, Any]:
-    gate = Gate.from_json(review.gate)
-    uses = [use for use in gate.reviewers if use.name in REPLAYED]
+def _replayable(review: Review, plugins: Plugins, run: Run) -> list[Any]:
+    """The record's reviewers in their order, built as they were; None for one that is not installed."""
+    return [_build_again(use, plugins, run) for use in Gate.from_json(review.gate).reviewers]
 
-    def ask(options: Any, name: str) -> Any:
-        reviewer = plugins.build(plugins.reviewers.get(name), dict(options))
 
-        def opine(evidence: Evidence) -> Opinion:
-            opinion: Opinion = asyncio.run(reviewer.review(evidence))
-            return opinion
+def _build_again(use: ReviewerUse, plugins: Plugins, run: Run) -> Any:
+    if use.name not in plugins.reviewers.names():
+        return None
+    stored = run.record["prompts"].get(reviewer_prompt_key(use))
+    facts: dict[str, Any] = {"instructions": stored_prompt(stored) if stored else None}
+    facts["folder"] = str(plugins.workspace.root)
+    spec = plugins.reviewers.get(use.name)
+    reviewer: Reviewer = plugins.build(spec, dict(use.options), facts)
 
-        return opine
+    def review(evidence: Evidence, ask: RecordedAsker) -> Opinion:
+        return run_async(reviewer.review(evidence, ask))
 
-    return {use.name: ask(use.options, use.name) for use in uses}
+    return review
 
 
 def reaccept(run: str, sets: Sequence[str], *, workspace: Workspace) -> dict[str, Any]:

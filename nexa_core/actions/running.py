@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -26,7 +25,7 @@ from nexa_core.engine.binding import STORED_SOURCE, bind, bind_stored, describe_
 from nexa_core.engine.campaign import PHASES, Outcome, run_campaign
 from nexa_core.engine.context import Context, StopFlag
 from nexa_core.engine.estimate import estimate_plan
-from nexa_core.engine.loop import run_evenly
+from nexa_core.engine.loop import run_async
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.preflight import check_plan
 from nexa_core.engine.sources import ParquetFile, table_of
@@ -351,28 +350,6 @@ def read_reused(run: Run, workspace: Workspace) -> Mapping[str, Mapping[str, Any
     """The replies that a run may take for nothing."""
     names = run.record.get("reuse") or []
     return Replies([open_run(workspace.artifacts_path, name) for name in names]) if names else {}
-
-
-def run_async(work: Any) -> Any:
-    """Run a coroutine to its end, also where an event loop is running already."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return run_evenly(work)
-    result: dict[str, Any] = {}
-
-    def body() -> None:
-        try:
-            result["value"] = run_evenly(work)
-        except BaseException as error:
-            result["error"] = error
-
-    thread = threading.Thread(target=body, name="nexa-run")
-    thread.start()
-    thread.join()
-    if "error" in result:
-        raise result["error"]
-    return result["value"]
 
 
 @contextmanager

@@ -7,14 +7,22 @@ from itertools import islice
 from typing import Any
 
 from nexa_core.engine.environment import describe_environment
-from nexa_core.engine.plan import Models, Plan, prompt_names
+from nexa_core.engine.plan import Models, Plan, prompt_names, reviewer_prompt_key
 from nexa_core.engine.sources import ParquetFile, fingerprint, open_source, read_source
-from nexa_core.errors import PipelineFileError, Place, PromptFileError, SourceError
-from nexa_core.gates import Gate, bind_gate, gate_from
+from nexa_core.errors import (
+    GateFileError,
+    PipelineFileError,
+    Place,
+    PromptFileError,
+    SourceError,
+    UnknownNameError,
+)
+from nexa_core.gates import Gate, ReviewerUse, bind_gate, gate_from
 from nexa_core.pipeline import Pipeline, from_resolved
 from nexa_core.plugins import Plugins
 from nexa_core.prompts import CONTINUE, Prompt
 from nexa_core.protocols import Source
+from nexa_core.specs import ReviewerSpec
 from nexa_core.store.runs import Run
 from nexa_core.workspace import Workspace
 
@@ -50,6 +58,7 @@ def bind(
         else plugins.prompt(prompt, key, pipeline.place(f"{key}.prompt"))
         for key, prompt in prompt_names(pipeline)
     }
+    prompts |= _read_reviewer_prompts(gate, plugins)
     source = source or _open_source(pipeline, workspace, plugins)
     commit = describe_environment(workspace.root)["git_commit"]
     plan = Plan(pipeline, gate, plugins, prompts, Models(plugins), columns_of(source), commit)
@@ -66,7 +75,7 @@ def bind_stored(run: Run, workspace: Workspace, plugins: Plugins) -> tuple[Plan,
     record = run.record
     pipeline = from_resolved(record["pipeline"])
     gate = Gate.from_json(record["gate"]) if record["gate"] else None
-    prompts = {key: _stored_prompt(value) for key, value in record["prompts"].items()}
+    prompts = {key: stored_prompt(value) for key, value in record["prompts"].items()}
     stored = run.path / STORED_SOURCE
     source = (
         ParquetFile(str(stored)) if stored.exists() else _open_source(pipeline, workspace, plugins)
@@ -147,9 +156,35 @@ def _read_gate(pipeline: Pipeline, plugins: Plugins) -> Gate | None:
         lambda keys: pipeline.place(_dotted("gate", keys)),
     )
     for use in gate.reviewers:
-        plugins.reviewers.get(use.name, use.place)
+        _check_reviewer(pipeline, plugins.reviewers.get(use.name, use.place), use)
     metrics = {spec.name: spec for spec in plugins.metrics.specs()}
     return bind_gate(gate.with_fail_over(pipeline.fail_over), metrics)
+
+
+def _check_reviewer(pipeline: Pipeline, spec: ReviewerSpec, use: ReviewerUse) -> None:
+    """Refuse a reviewer that asks a model and names no role of the pipeline."""
+    role = use.options.get("model")
+    if not spec.asks or role in pipeline.models:
+        return
+    if role is None:
+        raise GateFileError(
+            f"The reviewer '{use.name}' asks a model, and no role is named.",
+            f"Write {{{use.name}: {{model: ROLE}}}} with a role of the pipeline's `models`.",
+            use.place,
+        )
+    fix = f"Add `{role}` under `models` of the pipeline."
+    raise UnknownNameError("model role", str(role), pipeline.models, use.place, fix)
+
+
+def _read_reviewer_prompts(gate: Gate | None, plugins: Plugins) -> dict[str, Prompt]:
+    """The prompts that reviewers are built with, as the run will keep them."""
+    found = {}
+    for use in gate.reviewers if gate else ():
+        spec = plugins.reviewers.get(use.name, use.place)
+        name = use.options.get("prompt") or spec.prompt
+        if name is not None:
+            found[reviewer_prompt_key(use)] = plugins.prompt(str(name), str(name), use.place)
+    return found
 
 
 def _dotted(head: str, keys: Any) -> str:
@@ -198,7 +233,8 @@ def _store_prompt(prompt: Prompt) -> dict[str, Any]:
     return {name: getattr(prompt, name) for name in _PROMPT_FIELDS} | {"hash": prompt.hash}
 
 
-def _stored_prompt(value: Mapping[str, Any]) -> Prompt:
+def stored_prompt(value: Mapping[str, Any]) -> Prompt:
+    """A prompt from a run's own record."""
     fields = {name: value[name] for name in _PROMPT_FIELDS if name in value}
     for name in ("inputs", "stop", "delimiters"):
         fields[name] = tuple(fields[name])

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from nexa_core.engine.consulting import Consulted, consult
 from nexa_core.engine.context import Context
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.sampling import shorten
 from nexa_core.engine.unit import Unit
 from nexa_core.engine.verdicts import decide_phase
-from nexa_core.errors import PluginError, boundary
 from nexa_core.gates import Gate, Look, Ruling, assess_gate, conclude, decide
-from nexa_core.records import Decision, Evidence, GateCheck, Opinion, Verdict
-from nexa_core.reviews import Review, find_overridden, read_reviews, write_review
+from nexa_core.records import Decision, Evidence, GateCheck, Verdict
+from nexa_core.reviews import Review, as_recorded, find_overridden, read_reviews, write_review
 from nexa_core.store.files import replace_file
 from nexa_core.store.manifest import Totals, total_entries
 
@@ -89,8 +89,10 @@ async def judge(
     evidence = _evidence(plan, look, totals, unit, number, values, earlier)
     most = evidence.max_iterations
     ruling = decide(evidence.checks, number, most, look.rows, look.cap, look.planned)
-    opinions = await _ask_reviewers(plan, plan.gate, ruling, evidence)
-    review = _record(context, plan.gate, look, totals, evidence, ruling, opinions)
+    found = await consult(
+        context, plan, plan.gate, ruling, evidence, unit.folder.reviews, look.rows
+    )
+    review = _record(context, plan, look, totals, evidence, ruling, found)
     written = write_review(context.reviews, review)
     write_summary(unit, totals, evidence.checks, written.decision)
     return Judged.of(written), True
@@ -140,10 +142,10 @@ def _evidence(
         number,
         plan.pipeline.pilot.max_iterations,
         assess_gate(plan.gate, totals.metrics, look),
-        dict(values),
+        as_recorded(dict(values)),
         space,
-        tuple(_sample(unit)),
-        tuple(past.as_history() for past in earlier),
+        tuple(as_recorded(row) for row in _sample(unit)),
+        tuple(as_recorded(past.as_history()) for past in earlier),
         {step.id: step.into for step in plan.pipeline.generate_steps},
     )
 
@@ -159,33 +161,17 @@ def _sample(unit: Unit) -> list[dict[str, Any]]:
     return [shorten(row) for row in chosen]
 
 
-async def _ask_reviewers(
-    plan: Plan, gate: Gate, ruling: Ruling, evidence: Evidence
-) -> list[Opinion]:
-    """Opinions in the gate's order; after the first usable patch nobody else is asked for one."""
-    if ruling.decision not in (Decision.ITERATE, Decision.PROCEED):
-        return []
-    opinions: list[Opinion] = []
-    for use in gate.reviewers:
-        spec = plan.plugins.reviewers.get(use.name, use.place)
-        reviewer = plan.plugins.build(spec, dict(use.options), place=use.place)
-        with boundary(PluginError, f"The reviewer '{use.name}'"):
-            opinions.append(await reviewer.review(evidence))
-        concluded = conclude(ruling, opinions, evidence)
-        if ruling.decision is Decision.ITERATE and concluded.changes:
-            break
-    return opinions
-
-
 def _record(
     context: Context,
-    gate: Gate,
+    plan: Plan,
     look: Look,
     totals: Totals,
     evidence: Evidence,
     ruling: Ruling,
-    opinions: Sequence[Opinion],
+    consulted: Consulted,
 ) -> Review:
+    gate, opinions = plan.gate, consulted.opinions
+    assert gate is not None
     concluded = conclude(ruling, opinions, evidence)
     return Review(
         run=context.run.id,
@@ -210,7 +196,22 @@ def _record(
         history=evidence.history,
         samples=evidence.samples,
         columns=evidence.columns,
+        asks=consulted.asks,
+        prices=_describe_prices(plan, gate),
+        cost_nano=consulted.cost_nano,
     )
+
+
+def _describe_prices(plan: Plan, gate: Gate) -> dict[str, Any]:
+    """What the reviewers' models cost in dollars per million tokens, by role."""
+    roles = [role for use in gate.reviewers for role in plan.roles_of_reviewer(use)]
+    found = {}
+    for role in roles:
+        rates = plan.lines(role)[0].rates
+        if rates is not None:
+            per_million = {"input": rates.input / 1e9, "output": rates.output / 1e9}
+            found[role] = {"usd_per_million": per_million, "date": rates.date}
+    return found
 
 
 def judge_scale(context: Context, plan: Plan, units: Sequence[Unit]) -> str | None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import selectors
 import sys
+import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -54,3 +55,25 @@ def _seldom_collecting() -> Iterator[None]:
     finally:
         gc.unfreeze()
         gc.set_threshold(*before)
+
+
+def run_async(work: Any) -> Any:
+    """Run a coroutine to its end, also where an event loop is running already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run_evenly(work)
+    result: dict[str, Any] = {}
+
+    def body() -> None:
+        try:
+            result["value"] = run_evenly(work)
+        except BaseException as error:
+            result["error"] = error
+
+    thread = threading.Thread(target=body, name="nexa-run")
+    thread.start()
+    thread.join()
+    if "error" in result:
+        raise result["error"]
+    return result["value"]

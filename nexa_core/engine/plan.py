@@ -20,7 +20,7 @@ from nexa_core.engine.steps.judge import JudgeRows, SeatedJudge
 from nexa_core.engine.steps.stream import Step
 from nexa_core.engine.tallies import NamedMetric
 from nexa_core.errors import GateFileError, Place
-from nexa_core.gates import Gate
+from nexa_core.gates import Gate, ReviewerUse
 from nexa_core.pipeline import (
     CheckStep,
     CheckUse,
@@ -34,7 +34,7 @@ from nexa_core.pipeline import (
 from nexa_core.plugins import Plugins
 from nexa_core.prices import is_local, rates_of
 from nexa_core.prompts import Prompt
-from nexa_core.protocols import Judge, Model, RemoteModel, SetCheck
+from nexa_core.protocols import Judge, Model, RemoteModel, Reviewer, SetCheck
 from nexa_core.specs import CheckSpec, JudgeOrder
 
 JUDGE_TOKENS = 1_024
@@ -174,6 +174,7 @@ class Plan:
     def unpriced(self) -> tuple[str, ...]:
         """References of the models that steps ask and whose tokens cost nobody knows what."""
         used = [role for step in self.pipeline.asking_steps for role in roles_of(step)]
+        used += self.reviewer_roles
         lines = (line for name in used for line in self.lines(name))
         unknown = (
             line.role.model for line in lines if line.rates is None and not is_local(line.role)
@@ -262,14 +263,9 @@ class Plan:
     ) -> SeatedJudge:
         """The judge of a step with everything to ask by; `question` and `answer` are columns."""
         callers = {role: Caller(step.id, role, self.lines(role)) for role in step.roles}
-        own = {"temperature": 0.0, "max_tokens": JUDGE_TOKENS}
         sampling = {
-            role: {
-                **own,
-                **self.pipeline.models[role].sampling.as_dict(),
-                **step.sampling.as_dict(),
-            }
-            for role in step.roles
+            role: {**own, **step.sampling.as_dict()}
+            for role, own in self.sampling_of_roles(step.roles).items()
         }
         judge = self._judge(step, question, answer, rubric or self.prompts.get(step.id))
         return SeatedJudge(step.id, judge, callers, sampling, self.pipeline.seed)
@@ -295,6 +291,34 @@ class Plan:
             )
         built: Judge = self.built[step.id]
         return built
+
+    def roles_of_reviewer(self, use: ReviewerUse) -> tuple[str, ...]:
+        """The role that a reviewer asks; none for one that asks no model."""
+        spec = self.plugins.reviewers.get(use.name, use.place)
+        return (str(use.options.get("model")),) if spec.asks else ()
+
+    @property
+    def reviewer_roles(self) -> tuple[str, ...]:
+        """The roles that the gate's reviewers ask."""
+        uses = self.gate.reviewers if self.gate else ()
+        return tuple(dict.fromkeys(r for use in uses for r in self.roles_of_reviewer(use)))
+
+    def build_reviewer(self, use: ReviewerUse) -> Reviewer:
+        """A reviewer as the gate names it, with the prompt that the run began with."""
+        spec = self.plugins.reviewers.get(use.name, use.place)
+        facts = {
+            "instructions": self.prompts.get(reviewer_prompt_key(use)),
+            "folder": str(self.plugins.workspace.root),
+        }
+        built: Reviewer = self.plugins.build(
+            spec, dict(use.options), facts, use.place, GateFileError
+        )
+        return built
+
+    def sampling_of_roles(self, roles: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The sampling of roles that judge or review: greedy and bounded, unless they say otherwise."""
+        own = {"temperature": 0.0, "max_tokens": JUDGE_TOKENS}
+        return {role: {**own, **self.pipeline.models[role].sampling.as_dict()} for role in roles}
 
     @property
     def judged_columns(self) -> tuple[str | None, str]:
@@ -413,6 +437,11 @@ def accept_rule_of(pipeline: Pipeline) -> AcceptRule:
         if term.name != "no_flags"
     )
     return AcceptRule(terms, accept.no_flags, accept.eager)
+
+
+def reviewer_prompt_key(use: ReviewerUse) -> str:
+    """The key of a reviewer's prompt among the plan's; no step has such an id."""
+    return f"reviewer:{use.name}"
 
 
 def prompt_names(pipeline: Pipeline) -> Sequence[tuple[str, Any]]:

@@ -45,7 +45,13 @@ def check_plan(plan: Plan, artifacts: Path, rows_only: bool = False) -> list[str
     # Built here so that a wrong option or a missing column is found before the first call.
     _ = plan.metrics
     plan.build_checks()
-    return [*plan.pipeline.warnings, *warnings]
+    return [*_warn_of_unused(plan), *warnings]
+
+
+def _warn_of_unused(plan: Plan) -> list[str]:
+    """The pipeline's warnings, but of roles that a reviewer of the gate's file asks."""
+    asked = {f"'{role}'" for role in plan.reviewer_roles}
+    return [told for told in plan.pipeline.warnings if not any(role in told for role in asked)]
 
 
 def _refuse_keys(plan: Plan) -> None:
@@ -126,19 +132,28 @@ def _check_money(plan: Plan, steps: Sequence[Step]) -> list[str]:
                 paid[line.role.model] = line.role
                 if plan.pipeline.budget is not None:
                     _require_bound(plan, step, line)
+    for role in plan.reviewer_roles:
+        for line in plan.lines(role):
+            if not is_local(line.role):
+                paid[line.role.model] = line.role
+                if plan.pipeline.budget is not None and line.rates is None:
+                    raise _unknown_price(plan, line, role)
     return warn_of_age(paid)
+
+
+def _unknown_price(plan: Plan, line: Line, role: str) -> PreflightError:
+    return PreflightError(
+        f"What '{line.role.model}' costs is unknown, so no budget can be kept.",
+        "Give the role a price in dollars per million tokens: price: {input: …, output: …}.",
+        plan.pipeline.place(f"models.{role}"),
+    )
 
 
 def _require_bound(plan: Plan, step: Any, line: Line) -> None:
     budget = plan.pipeline.budget
     assert budget is not None
-    place = plan.pipeline.place(f"models.{step.model}")
     if line.rates is None:
-        raise PreflightError(
-            f"What '{line.role.model}' costs is unknown, so no budget can be kept.",
-            "Give the role a price in dollars per million tokens: price: {input: …, output: …}.",
-            place,
-        )
+        raise _unknown_price(plan, line, step.model)
     writes = isinstance(step, GenerateStep)
     sampling = plan.pipeline.effective_sampling(step) if writes else {}
     most = sampling.get("max_tokens")

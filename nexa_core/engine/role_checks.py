@@ -25,6 +25,8 @@ def check_roles(plan: Plan, asking: Sequence[Step]) -> list[str]:
     for step in asking:
         for role in roles_of(step):
             steps.setdefault(role, []).append(step)
+    for role in plan.reviewer_roles:
+        steps.setdefault(role, [])
     found = {role: _ask_lines(plan, role) for role in steps}
     faulty = {role: told for role, lines in found.items() if (told := _tell_faults(role, lines))}
     if faulty:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nexa_core.reviews.asks import RecordedAsker
 from nexa_core.reviews.chain import (
     count_records,
     find_head,
@@ -11,14 +12,16 @@ from nexa_core.reviews.chain import (
 )
 from nexa_core.reviews.keys import open_key, read_public_key
 from nexa_core.reviews.markdown import render_review
-from nexa_core.reviews.record import Method, Review
+from nexa_core.reviews.record import Method, Review, as_recorded
 from nexa_core.reviews.replay import Difference, reassess, replay
 from nexa_core.reviews.signing import describe_overrides, find_overridden, sign_review
 
 __all__ = [
     "Difference",
     "Method",
+    "RecordedAsker",
     "Review",
+    "as_recorded",
     "count_records",
     "describe_overrides",
     "find_head",

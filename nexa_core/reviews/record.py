@@ -12,7 +12,7 @@ from typing import Any, Literal
 from nexa_core.gates import Look
 from nexa_core.records import Evidence, GateCheck, Opinion, content_hash
 
-__all__ = ["SAMPLES", "TEXT_LIMIT", "Method", "Review"]
+__all__ = ["SAMPLES", "TEXT_LIMIT", "Method", "Review", "as_recorded"]
 
 Method = Literal["gate", "drift", "paired"]
 
@@ -35,6 +35,9 @@ class Review:
     what really happens; `ruling` is the gate's own decision before the reviewers. While `waiting`,
     `changes` are proposed and not made. A record with a `signature` has the evidence of the record
     before it, and the decision of the person who signed.
+
+    `asks` holds what the reviewers asked models: the raw replies, each with the position of its
+    opinion; `prices` what those models cost, and `track` what became of earlier patches.
 
     `phase` is the phase that was decided on; those after the pilot have iteration 0. `method` says how
     the checks were made: by the gate's rules, as drift against the pilot, or by the paired test of an
@@ -67,6 +70,9 @@ class Review:
     columns: Mapping[str, str] = field(default_factory=dict)
     signature: Mapping[str, Any] | None = None
     samples: Sequence[Mapping[str, Any]] = ()
+    asks: Sequence[Mapping[str, Any]] = ()
+    prices: Mapping[str, Any] = field(default_factory=dict)
+    track: Sequence[Mapping[str, Any]] = ()
     cost_nano: int = 0
     phase: str = "pilot"
     method: Method = "gate"
@@ -143,6 +149,7 @@ class Review:
             tuple(self.samples),
             tuple(self.history),
             self.columns,
+            tuple(self.track),
         )
 
     def _assess(self) -> tuple[GateCheck, ...]:
@@ -162,6 +169,11 @@ class Review:
             Opinion(**{**opinion, "cites": tuple(opinion.get("cites", ()))})
             for opinion in self.opinions
         )
+
+
+def as_recorded(value: Any) -> Any:
+    """A value as a record gives it back: who decides on it live sees what a replay sees."""
+    return _clean(_cut(value))
 
 
 def _cut(value: Any) -> Any:

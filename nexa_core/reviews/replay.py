@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,12 +19,16 @@ from nexa_core.gates import (
     settle,
 )
 from nexa_core.records import Decision, Evidence, GateCheck, Opinion
-from nexa_core.reviews.record import Review
+from nexa_core.reviews.asks import RecordedAsker
+from nexa_core.reviews.record import Review, as_recorded
 from nexa_core.reviews.signing import apply_signature
 
 __all__ = ["Difference", "Reassessed", "reassess", "replay"]
 
 _DIGITS = 1e-12
+
+Again = Callable[[Evidence, RecordedAsker], Opinion]
+"""A reviewer that gives the same opinion on the same evidence and the same replies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +43,11 @@ class Difference:
         return f"{self.what}: recorded {self.recorded!r}, recomputed {self.recomputed!r}"
 
 
-def replay(
-    review: Review, reviewers: Mapping[str, Callable[[Evidence], Opinion]] | None = None
-) -> tuple[Difference, ...]:
+def replay(review: Review, reviewers: Sequence[Again | None] = ()) -> tuple[Difference, ...]:
     """Recompute verdicts, e-values, bounds, ruling and decision; no model is asked.
 
-    Floats agree to 12 digits. `reviewers` holds those that give the same opinion on the same
-    evidence, by name; the opinions of others are taken as recorded.
+    Floats agree to 12 digits. `reviewers` stand in the gate's order and review again, asking the
+    record in place of a model; opinions without one, or with None, are taken as recorded.
     """
     gate, evidence = Gate.from_json(review.gate), review.evidence()
     again = reassess(review)
@@ -61,10 +63,9 @@ def replay(
         ("ruling", review.ruling, ruling.decision),
         *_end_pairs(review, conclusion),
     ]
-    for opinion in opinions:
-        if reviewers and opinion.reviewer in reviewers:
-            asked = reviewers[opinion.reviewer](evidence)
-            pairs.append((f"opinion of {opinion.reviewer}", opinion.as_json(), asked.as_json()))
+    for position, (opinion, reviewer) in enumerate(zip(opinions, reviewers, strict=False)):
+        if reviewer is not None:
+            pairs.append(_review_again(review, position, opinion, reviewer, evidence))
     return tuple(d for what, old, new in pairs for d in _differences(what, old, new))
 
 
@@ -82,6 +83,18 @@ def reassess(review: Review) -> Reassessed:
     ruling = _rule(review, gate, checks)
     waiting = review.method == "drift" and ruling.decision is Decision.STOP
     return Reassessed(checks, ruling, waiting)
+
+
+def _review_again(
+    review: Review, position: int, opinion: Opinion, again: Again, evidence: Evidence
+) -> tuple[str, Any, Any]:
+    what = f"opinion {position + 1} ({opinion.reviewer})"
+    asks = [ask for ask in review.asks if ask["opinion"] == position]
+    try:
+        found: Any = as_recorded(again(evidence, RecordedAsker(asks)).as_json())
+    except Exception as error:  # whatever it raises, the opinion does not come out again
+        found = f"{type(error).__name__}: {error}"
+    return what, as_recorded(opinion.as_json()), found
 
 
 def _alpha(review: Review, gate: Gate) -> float:

@@ -39,6 +39,11 @@ class ShardFolder:
         return self.path / "shards"
 
     @property
+    def reviews(self) -> Path:
+        """Where the journals of its reviewers' calls lie: small, and kept."""
+        return self.path / "reviews"
+
+    @property
     def manifest_path(self) -> Path:
         return self.path / MANIFEST
 

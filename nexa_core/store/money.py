@@ -66,10 +66,13 @@ def write_note(path: Path, spent: Spent) -> None:
 
 
 def read_spent(run: Run, salvage: bool = False) -> Spent:
-    """What a whole run has spent: committed shards, shards under way, evaluation arms, training."""
+    """What a whole run has spent: shards, reviews, evaluation arms, training."""
     spent = Spent()
     for folder in run.shard_folders():
         spent.add(_folder_money(folder, salvage))
+    for iteration in run.iterations():
+        for unit in list_units(iteration.reviews):
+            spent.add(journal_money(read_journal(iteration.reviews, unit, salvage)))
     notes = {path.stem: path for path in run.evaluation.glob(f"*{NOTE}")}
     for note in notes.values():
         spent.add(read_note(note))

@@ -67,6 +67,9 @@ class Replies(Mapping[str, Mapping[str, Any]]):
 
     def _find_files(self, run: Run) -> Iterator[Path]:
         for folder in run.shard_folders():
+            for unit in list_units(folder.reviews):
+                replies = read_journal(folder.reviews, unit, salvage=True).replies
+                self._journaled = {**replies, **self._journaled}
             entries = read_manifest(folder.path)
             for entry in entries:
                 yield from (folder.shards / n for n in entry.files if n.endswith(".calls.parquet"))

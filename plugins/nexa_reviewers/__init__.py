@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any
 
 from nexa_core import Reviewer, ReviewerSpec, hookimpl
@@ -10,30 +11,38 @@ from nexa_core import Reviewer, ReviewerSpec, hookimpl
 __all__ = ["register_reviewers"]
 
 
-def _build_policy(_: Any) -> Reviewer:
-    from nexa_reviewers.policy import Policy
-
-    return Policy()
-
-
-def _build_human(_: Any) -> Reviewer:
-    from nexa_reviewers.human import Human
-
-    return Human()
-
-
 @hookimpl
 def register_reviewers() -> Iterable[ReviewerSpec]:
-    """`policy` and `human`."""
+    """`policy`, `llm` and `human`."""
     return [
         ReviewerSpec(
             "policy",
             "Rules from failing metrics to parameter moves inside search_space; asks no model.",
-            build=_build_policy,
+            _build("policy", "Policy"),
+        ),
+        ReviewerSpec(
+            "llm",
+            "A model proposes after a failure and may veto after a pass, by a majority of votes.",
+            _build("llm", "Llm"),
+            lambda: _load("llm", "LlmOptions"),
+            asks=True,
+            prompt="reviewer/opinion",
         ),
         ReviewerSpec(
             "human",
             "The run waits until a person signs: `nexa gate sign RUN`.",
-            build=_build_human,
+            _build("human", "Human"),
         ),
     ]
+
+
+def _build(module: str, name: str) -> Callable[[Any], Reviewer]:
+    def build(options: Any) -> Reviewer:
+        reviewer: Reviewer = _load(module, name)(options)
+        return reviewer
+
+    return build
+
+
+def _load(module: str, name: str) -> Any:
+    return getattr(import_module(f"nexa_reviewers.{module}"), name)

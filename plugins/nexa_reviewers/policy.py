@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from nexa_core import Evidence, GateCheck, Opinion, Verdict
+from nexa_core import Asker, Evidence, GateCheck, Opinion, Verdict
 from nexa_reviewers.gaps import measure_gap, metric_name
 from nexa_reviewers.history import has_failed
 from nexa_reviewers.rules import RULES, Move, MoveRule, find_rule
@@ -22,7 +22,10 @@ _ORDER = {name: rank for rank, name in enumerate(RULES)}
 class Policy:
     """Deterministic: the same evidence gives the same opinion. Never vetoes."""
 
-    async def review(self, evidence: Evidence) -> Opinion:
+    def __init__(self, options: None = None) -> None:
+        pass
+
+    async def review(self, evidence: Evidence, ask: Asker) -> Opinion:
         """Propose moves for what fails; none, with the reason, where nothing can move."""
         return self.propose(evidence)
 

@@ -44,7 +44,7 @@ def build(role):
     return ScriptedModel(answer, choose, batch, seconds=float(os.environ.get("SCRIPTED_SECONDS", "0")))
 
 class Cooler:
-    async def review(self, evidence):
+    async def review(self, evidence, ask):
         old = evidence.parameters.get("answer.sampling.temperature")
         return Opinion("cooler", "too hot", {"answer.sampling.temperature": 0.2} if old != 0.2 else {})
 

@@ -52,10 +52,10 @@ def past(parameters, *checks):
 
 def test_the_plugin_registers_policy_without_importing_it():
     """The hook hands over a spec; `build` makes the reviewer, which answers as `propose` does."""
-    spec, human = nexa_reviewers.register_reviewers()
+    spec, llm, human = nexa_reviewers.register_reviewers()
     evidence = Evidence(1, 5, (check(),), START, SPACE)
-    assert (spec.name, human.name) == ("policy", "human")
-    assert asyncio.run(spec.build(None).review(evidence)) == Policy().propose(evidence)
+    assert (spec.name, llm.name, human.name) == ("policy", "llm", "human")
+    assert asyncio.run(spec.build(None).review(evidence, None)) == Policy().propose(evidence)
 
 
 @pytest.mark.parametrize(("k", "low", "high"), [(8, 0.3, 0.7), (19, 0.3, 0.5), (40, 0.3, 0.3)])

@@ -357,5 +357,5 @@ def test_the_example_plugin_works_as_a_stranger(
     assert metric.outcomes(table).to_pylist() == [True, False, None]
     samples = ({"id": "a", "response": "x"}, {"id": "b", "response": "x"})
     reviewer = plugins.build(plugins.reviewers.get("repetition"))
-    opinion = asyncio.run(reviewer.review(Evidence(1, 5, (), {}, {}, samples)))
+    opinion = asyncio.run(reviewer.review(Evidence(1, 5, (), {}, {}, samples), None))
     assert (opinion.veto, opinion.cites) == (True, ("a", "b"))

@@ -27,7 +27,7 @@ GATE = Gate(
 SPACE = {TEMPERATURE: {"min": 0.05, "max": 1.0}}
 
 
-def cooler(_: Evidence) -> Opinion:
+def cooler(_: Evidence, ask: object = None) -> Opinion:
     """A reviewer that always proposes 0.3."""
     return Opinion("policy", "runaway_rate fails", {TEMPERATURE: 0.3}, cites=("runaway_rate",))
 
@@ -100,7 +100,7 @@ def test_a_decision_made_again_after_a_kill_is_written_once(tmp_path):
 def test_every_stored_decision_replays(tmp_path):
     """Verdicts, e-values, bounds, decisions and the policy's opinion come out again."""
     for review in campaign(tmp_path):
-        assert reviews.replay(review, {"policy": cooler}) == ()
+        assert reviews.replay(review, [cooler]) == ()
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_replay_says_where_a_record_disagrees_with_itself(change, what):
 
 def test_replay_finds_a_reviewer_that_changed_its_mind():
     """A deterministic reviewer that answers otherwise today is a difference."""
-    other = lambda evidence: replace(cooler(evidence), changes={TEMPERATURE: 0.5})  # noqa: E731
-    (found,) = reviews.replay(decide(), {"policy": other})
+    other = lambda evidence, ask: replace(cooler(evidence), changes={TEMPERATURE: 0.5})  # noqa: E731
+    (found,) = reviews.replay(decide(), [other])
     assert (found.recorded, found.recomputed) == (0.3, 0.5)
 
 

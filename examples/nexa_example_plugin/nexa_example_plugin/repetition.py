@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from nexa_core import Evidence, Opinion, Row
+from nexa_core import Asker, Evidence, Opinion, Row
 
 
 class RepetitionReviewer:
     """Vetoes when two sample rows have the same text, and cites them; never proposes a change."""
 
-    async def review(self, evidence: Evidence) -> Opinion:
+    async def review(self, evidence: Evidence, ask: Asker) -> Opinion:
         if evidence.failing:
             return Opinion("repetition", "The gate failed; repetition has nothing to propose.")
         seen: dict[str, Row] = {}

@@ -30,15 +30,17 @@ from nexa_core.engine.estimate.rows import (
     trace_rows,
 )
 from nexa_core.engine.items import bind_items
-from nexa_core.engine.plan import Plan
+from nexa_core.engine.plan import JUDGE_TOKENS, Plan
 from nexa_core.pipeline import EVALUATE, Role
 from nexa_core.prices import read_price_book
 from nexa_core.protocols import Source
 
 __all__ = ["estimate_plan"]
 
-REVIEW_PROMPT_TOKENS, REVIEW_ANSWER_TOKENS = 6_000, 800
-"""What a reviewing model is shown and answers: assumed."""
+REVIEW_VOTES, REVIEW_PROMPT_TOKENS, REVIEW_ANSWER_TOKENS = 3, 6_000, 400
+"""How often a reviewing model is asked about one look, what it is shown and answers: assumed."""
+REVIEW_TRIES = 3
+"""A vote that is no opinion is asked again, twice at most."""
 
 
 def estimate_plan(
@@ -98,8 +100,7 @@ def estimate_plan(
 def _reviewers(plan: Plan) -> list[tuple[str, str]]:
     """The (role, reviewer) pairs of reviewers that ask a model."""
     uses = plan.gate.reviewers if plan.gate else ()
-    named = [(str(use.options.get("model")), use.name) for use in uses]
-    return [(role, name) for role, name in named if role in plan.pipeline.models]
+    return [(role, use.name) for use in uses for role in plan.roles_of_reviewer(use)]
 
 
 def _list_lines(
@@ -122,10 +123,8 @@ def _list_lines(
             lines.append(price_line(phase, step, visits, most, prices[step.role], assumed))
     for role, name in _reviewers(plan) if pilot else ():
         asked = (REVIEW_PROMPT_TOKENS,)
-        step = StepCalls(
-            name, role, 1, asked, asked, REVIEW_ANSWER_TOKENS, 2 * REVIEW_ANSWER_TOKENS
-        )
-        most = float(pilot.iterations) if pilot else 0.0
+        step = StepCalls(name, role, REVIEW_VOTES, asked, asked, REVIEW_ANSWER_TOKENS, JUDGE_TOKENS)
+        most = float(REVIEW_TRIES * pilot.iterations) if pilot else 0.0
         lines.append(price_line("pilot", step, 1.0, most, prices[role], assumed))
     return lines
 
