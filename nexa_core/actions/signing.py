@@ -96,7 +96,7 @@ def require_signable(run: Run, workspace: Workspace, review: str | None = None) 
     gone_on = _find_progress(run, last)
     if gone_on:
         raise UsageError(
-            f"Record {last.number} decided on iteration {last.iteration}, and {gone_on}.",
+            f"Record {last.number} is decided ({last.phase}: {last.decision}), and {gone_on}.",
             "A decision can be signed as long as nothing was made from it.",
         )
     return last
@@ -119,9 +119,10 @@ def find_signer(workspace: Workspace) -> str:
 
 
 def _find_progress(run: Run, review: Review) -> str | None:
-    """What was made since a pilot's decision; None when nothing was. Later phases make a record last."""
+    """What was made since a decision; None when nothing was."""
     if review.phase != "pilot":
-        return None
+        goes_on = review.decision == Decision.PROCEED and not review.waiting
+        return "the run went on from it" if goes_on else None
     for number, folder in enumerate(run.iterations(), 1):
         if number > review.iteration and read_manifest(folder.path):
             return f"the run has gone on to iteration {number}"

@@ -94,7 +94,7 @@ def test_votes_are_counted_again_from_the_record(
     """A replay asks no model; one changed reply in a record is a difference."""
     reviewed({AFTER_FAILURE: COOLER, AFTER_PASS: reply()})
     assert reviewing.gate_replay("r", workspace=workspace)["differences"] == []
-    path = sorted((workspace.reviews_path / "r").glob("*.json"))[0]
+    path = min((workspace.reviews_path / "r").glob("*.json"))
     path.write_text(path.read_text().replace("0.2}]", "0.4}]"))
     told = reviewing.gate_replay("r", workspace=workspace)["differences"]
     assert any("opinion 1 (llm).changes" in one["difference"] for one in told)
