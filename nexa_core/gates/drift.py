@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import replace
 
 from nexa_core import stats
 from nexa_core.gates.assessment import Count, Tally, count_rows
@@ -22,18 +20,21 @@ DRIFT_MARGIN = 0.2
 def drift_alpha(gate: Gate, accepted: int = 0) -> float:
     """The chance of a false alarm of each rule in a run whose rows are what its pilot's were.
 
-    1 − confidence, shared among the rules that can drift; a person who has accepted a drift starts
-    the test anew with half of what the one before had, so that the sum stays bounded.
+    1 − confidence, shared among the rules that can drift. Nine tenths of it are for the first test;
+    who accepts a drift starts another with nine tenths of what is left, so that all stay within it.
     """
     tested = sum(_drifts(rule) for rule in gate.hard)
-    return (1.0 - gate.confidence) / max(tested, 1) / 2 ** (accepted + 1)
+    return (1.0 - gate.confidence) / max(tested, 1) * 0.9 * 0.1**accepted
 
 
 def assess_drift(
     gate: Gate, pilot: Mapping[str, Tally], scale: Mapping[str, Tally], alpha: float
 ) -> tuple[GateCheck, ...]:
-    """For each hard rule with a limit: FAIL where its rate has risen for certain and by more than
-    a fifth of the limit (`stats.e_drift`, valid at every look), PASS where it has not."""
+    """For each hard rule with a limit: FAIL where its rate of failures has risen for certain by more
+    than a fifth of the limit (`stats.compare_rates`, valid at every look), PASS where it has not.
+
+    A check's one bound is how good the rate can be since.
+    """
     return tuple(
         _assess(
             rule,
@@ -63,24 +64,29 @@ def _drifts(rule: Rule) -> bool:
 def _assess(rule: Rule, before: Count, now: Count, alpha: float) -> GateCheck:
     limit = rule.failure_limit
     assert limit is not None
-    margin = DRIFT_MARGIN * limit
-    seen = int(before.failures), before.n, int(now.failures), now.n
-    drifted = stats.log_e_drift(*seen, margin) >= -math.log(alpha)
-    check = GateCheck(
+    rise = stats.compare_rates(
+        int(before.failures),
+        before.n,
+        int(now.failures),
+        now.n,
+        alpha,
+        DRIFT_MARGIN * limit,
+    )
+    return GateCheck(
         rule.key,
         rule.op,
         rule.threshold,
         now.k,
         now.n,
         now.value,
-        None,
-        None,
-        Verdict.FAIL if drifted else Verdict.PASS,
+        None if rule.counts_good else rise.after,
+        1 - rise.after if rule.counts_good else None,
+        Verdict.FAIL if rise.risen else Verdict.PASS,
         alpha=alpha,
         population=rule.population,
         aggregate=rule.aggregate,
+        basis="drift",
     )
-    return replace(check, e_fail=stats.e_drift(*seen, margin), basis="drift")
 
 
 def _tell(check: GateCheck, before: Count) -> str:

@@ -10,7 +10,7 @@ from nexa_core.stats.agreement import (
     propose_threshold,
 )
 from nexa_core.stats.distinct import expected_distinct, expected_duplicates
-from nexa_core.stats.drift import e_drift, log_e_drift
+from nexa_core.stats.drift import Rise, compare_rates
 from nexa_core.stats.intervals import MeanInterval, clopper_pearson, student, wilson
 from nexa_core.stats.paired import (
     PairedComparison,
@@ -44,21 +44,21 @@ __all__ = [
     "MeanInterval",
     "PairedComparison",
     "Prediction",
+    "Rise",
     "bounds",
     "chance_to_pass",
     "clopper_pearson",
     "cohens_kappa",
     "compare_pairs",
+    "compare_rates",
     "correct_rate",
     "e_above",
     "e_below",
-    "e_drift",
     "expected_distinct",
     "expected_duplicates",
     "holm",
     "log_e_above",
     "log_e_below",
-    "log_e_drift",
     "mcnemar",
     "newcombe",
     "pairs_needed",

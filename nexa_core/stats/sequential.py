@@ -20,7 +20,6 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "ALTERNATIVES",
     "bounds",
-    "cut_e",
     "e_above",
     "e_below",
     "fail_limits",
@@ -106,7 +105,6 @@ def _frozen(limits: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def cut_e(log_e: float) -> float:
-    """An e-value from its natural log, cut where floats end."""
     return min(math.exp(min(log_e, 700.0)), _LARGEST_E)
 
 
