@@ -74,7 +74,7 @@ def describe_unit(folder: ShardFolder) -> dict[str, Any]:
 
 
 def list_runs(workspace: Workspace) -> list[dict[str, Any]]:
-    """Every run, the newest first: id, pipeline, status, accepted rows, cost, when it began."""
+    """Every run, the newest first: id, pipeline, status, decision, rows, cost, when it began and moved."""
     return [_summarise(run) for run in find_runs(workspace.artifacts_path)]
 
 
@@ -112,8 +112,11 @@ def _summarise(run: Run) -> dict[str, Any]:
         "name": record.get("name"),
         "status": status["status"],
         "phase": status["phase"],
+        "iteration": status["iteration"],
+        "decision": status["decision"],
         "rows": status["rows"],
         "cost_usd": status["cost_nano"] / 1e9,
+        "updated_at": status["updated_at"],
         "created_at": record.get("created_at"),
     }
 

@@ -47,6 +47,8 @@ from nexa_core.workspace import Workspace
 
 DEMO_SETTINGS = ("respond.sampling.temperature=1.0", "respond.sampling.top_p=1.0")
 """Where the demo starts: the defaults of the popular APIs."""
+ASKING = "gate={extends: pilot_qc, reviewers: [policy, human]}"
+"""The demo's gate where a person decides on what the policy proposes."""
 HELD_PATH = "rows-in-memory.parquet"
 """What stands for `source.path` in a pipeline whose rows are given in memory."""
 CHANGEABLE = ("budget", "fail_over")
@@ -266,11 +268,15 @@ def demo(
     workspace: Workspace,
     seed: int = 0,
     run_id: str | None = None,
+    ask: bool = False,
     listeners: Sequence[Listener] = (),
 ) -> Outcome:
-    """The whole campaign on the embedded model: the shipped bootstrap pipeline from API defaults."""
+    """The whole campaign on the embedded model: the shipped bootstrap pipeline from API defaults.
+
+    With `ask` the run waits at its gate for a person.
+    """
     file = workspace.find_pipeline("bootstrap")
-    sets = [*DEMO_SETTINGS, f"seed={seed}", "name=demo"]
+    sets = [*DEMO_SETTINGS, f"seed={seed}", "name=demo", *([ASKING] if ask else [])]
     return run_pipeline(file, workspace=workspace, sets=sets, run_id=run_id, listeners=listeners)
 
 

@@ -16,9 +16,11 @@ from typing import Any
 from nexa_core.store.events import read_events
 from nexa_core.store.layout import Run
 
-__all__ = ["Outline", "Progress", "follow", "read_outline"]
+__all__ = ["Outline", "Progress", "follow", "name_texts", "read_outline"]
 
 PHASES = ("pilot", "scale", "package", "train", "evaluate")
+SAMPLES = 40
+"""Rows that are remembered of those a run has shown."""
 _WINDOW_SECONDS = 15.0
 """The span over which the rate is measured."""
 
@@ -31,6 +33,8 @@ class Outline:
     seed: int = 0
     phases: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    """The columns that the steps write, in order: what a person wants to see first of a row."""
     gate: str | None = None
     max_iterations: int | None = None
     accepted_goal: int | None = None
@@ -90,6 +94,8 @@ class Progress:
     changed_for: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    samples: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    """Rows as they were made, the newest last; each with the `unit` it is of."""
     stopping: bool = False
     started_at: float | None = None
     updated_at: float = 0.0
@@ -104,6 +110,10 @@ class Progress:
         handle = _HANDLERS.get(record["event"])
         if handle is not None:
             handle(self, record)
+
+    def count_rows(self, folder: str, rows: Mapping[str, int]) -> None:
+        """Take the rows of an iteration or of scale as somebody else has counted them."""
+        self._sums[folder] = dict(rows)
 
     @property
     def cost_usd(self) -> float:
@@ -235,6 +245,9 @@ class Progress:
     def _on_warning_raised(self, record: Mapping[str, Any]) -> None:
         self.warnings.append(record["message"])
 
+    def _on_rows_sampled(self, record: Mapping[str, Any]) -> None:
+        self.samples.extend({**row, "unit": record["unit"]} for row in record["rows"])
+
     def _on_stop_requested(self, _record: Mapping[str, Any]) -> None:
         self.stopping = True
 
@@ -262,6 +275,7 @@ _HANDLERS: dict[str, Callable[[Progress, Mapping[str, Any]], None]] = {
     "ParametersChanged": Progress._on_parameters_changed,
     "TrainingProgressed": Progress._on_training_progressed,
     "WarningRaised": Progress._on_warning_raised,
+    "RowsSampled": Progress._on_rows_sampled,
     "StopRequested": Progress._on_stop_requested,
     "RunFinished": Progress._on_run_finished,
 }
@@ -283,12 +297,19 @@ def read_outline(run_folder: Path) -> Outline:
         seed=record.get("seed", 0),
         phases=tuple(name for name in record.get("phases", PHASES) if present.get(name)),
         steps=tuple(str(number) for number in range(len(pipeline.get("steps", [])))),
+        texts=name_texts(pipeline),
         gate=gate.get("gate") or gate.get("name"),
         max_iterations=pipeline.get("pilot", {}).get("max_iterations"),
         accepted_goal=scale.get("accepted"),
         rows_goal=rows_goal if isinstance(rows_goal, int) else None,
         budget_usd=budget.get("usd"),
     )
+
+
+def name_texts(pipeline: Mapping[str, Any]) -> tuple[str, ...]:
+    """The columns that the steps of a resolved pipeline write, in order."""
+    bodies = [step["generate"] for step in pipeline.get("steps", []) if "generate" in step]
+    return tuple(dict.fromkeys(str(body.get("into", "response")) for body in bodies))
 
 
 def follow(run_folder: Path) -> Progress:

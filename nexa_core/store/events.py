@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,13 +86,14 @@ class EventLog:
             os.close(self._fd)
 
 
-def read_events(run_folder: Path, from_offset: int = 0) -> EventBatch:
+def read_events(run_folder: Path, from_offset: int = 0, most: int | None = None) -> EventBatch:
     """The events from a byte offset on (0 or the `offset` of an earlier batch), oldest first.
 
-    A half-written last line is left for the next call. No log means no events.
+    At most so many lines are read. A half-written last line is left for the next call. No log means
+    no events.
     """
     records, offset, unreadable = [], from_offset, 0
-    for line in read_lines(run_folder / EVENTS, from_offset):
+    for line in islice(read_lines(run_folder / EVENTS, from_offset), most):
         offset += len(line)
         try:
             record = json.loads(line)
