@@ -41,6 +41,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "resume": Entry("campaigns", "Take a run up again where it ended."),
         "stop": Entry("runs", "Ask a run that is under way to stop."),
         "status": Entry("status", "Show where a run stands."),
+        "watch": Entry("watching", "Watch runs: progress, gate, rows; sign decisions."),
         "runs": Entry("runs", "List or remove runs."),
     },
     "Decisions": {

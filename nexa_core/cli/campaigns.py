@@ -144,15 +144,16 @@ def resume(
 
 @click.command(cls=Command)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--ask", is_flag=True, help="Wait at the gate for a person: see nexa watch.")
 @with_run_id
 @pass_session
-def demo(session: Session, seed: int, run_id: str | None) -> int:
+def demo(session: Session, seed: int, ask: bool, run_id: str | None) -> int:
     """Run the whole campaign on the embedded model.
 
     A real model of about 3 million parameters, no key and no download: pilot, gate, other
     parameters, scale, QLoRA, base against tuned.
     """
-    return carry_out(session, "demo", seed=seed, run_id=run_id)
+    return carry_out(session, "demo", seed=seed, ask=ask, run_id=run_id)
 
 
 def carry_out(session: Session, action: str, *arguments: Any, **settings: Any) -> int:

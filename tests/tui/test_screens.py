@@ -1,0 +1,138 @@
+"""What the screens show and what their keys do, on a run that waits for a person."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from nexa_core.events import RunFinished
+from nexa_core.reviews import read_reviews
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "until"),
+    [
+        ("run", (), "Rows as they are made"),
+        ("run-chart", ("m",), "pilot 1"),
+        ("gate", ("g",), "pilot 2"),
+        ("gate-earlier", ("g", "["), "look 1 of 2"),
+        ("gate-opinion", ("g", "down", "down", "down"), "cites"),
+        ("rows", ("r",), "State the symbol"),
+        ("rows-rejected", ("r", "tab", "tab"), "✗"),
+        ("row", ("r", "enter"), "provenance"),
+        ("cited", ("g", "down", "down", "down", "c"), "Cited"),
+        ("sign", ("g", "s"), "ctrl+s"),
+        ("help", ("g", "question_mark"), "One step back"),
+    ],
+)
+async def test_each_screen_as_text(name, keys, until, run, watch, look, golden):
+    """At 80 × 24 every screen says what it should, line by line."""
+    async with watch(*keys, until=until) as pilot:
+        golden(f"{name}.txt", look(pilot.app) + "\n")
+
+
+async def test_the_list_of_runs(run, watch, look, workspace):
+    """State, decision, rows, cost and age, a line each; enter watches the run under the cursor."""
+    async with watch(run=None, until="demo-1") as pilot:
+        line = next(line for line in look(pilot.app).splitlines() if "demo-1" in line)
+        assert re.search(r"demo-1 +waiting +PROCEED +200 +0 +\$0\.024 +\d+ d ago", line)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "Pilot" in look(pilot.app) or "Waiting" in look(pilot.app)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 40), (200, 60)])
+async def test_no_line_is_wider_or_screen_higher_than_the_terminal(size, run, watch, look):
+    """Every screen fills its terminal and no more, and the hints are always on the last line."""
+    async with watch(size=size) as pilot:
+        for key in "1234":
+            await pilot.press(key)
+            await pilot.pause(0.05)
+            lines = look(pilot.app).splitlines()
+            assert len(lines) == size[1]
+            assert all(len(line) <= size[0] for line in lines)
+            assert lines[-1].endswith("? Help")
+
+
+async def test_a_screen_follows_the_run(run, log, watch, look, settle):
+    """What the log says next is seen within a moment."""
+    async with watch(until="waiting") as pilot:
+        log(run, (20.0, RunFinished("stopped", 1, "a person said so")))
+        await settle(pilot, lambda: "a person said so" in look(pilot.app))
+
+
+async def test_signing_keeps_the_reason_and_the_decision(run, watch, look, workspace, settle):
+    """s, a reason, ctrl+s: a signed record over the one that was seen."""
+    async with watch("g", "s", until="ctrl+s") as pilot:
+        await pilot.press(*"fine by me", "ctrl+s")
+        await settle(pilot, lambda: len(read_reviews(workspace.reviews_path / "demo-1")) == 3)
+        signed = read_reviews(workspace.reviews_path / "demo-1")[-1]
+        assert signed.decision == "PROCEED" and signed.signature["reason"] == "fine by me"
+        await settle(pilot, lambda: "look 3 of 3" in look(pilot.app))
+
+
+async def test_a_veto_iterates_with_an_edited_patch(run, watch, workspace, settle):
+    """v, a reason, enter, another value, enter: the run goes on with that value."""
+    async with watch("g", "v", until="0.05 to 1.0") as pilot:
+        await pilot.press(*"too dry", "enter", "end", *["backspace"] * 3, *"0.6", "enter")
+        await settle(pilot, lambda: len(read_reviews(workspace.reviews_path / "demo-1")) == 3)
+        signed = read_reviews(workspace.reviews_path / "demo-1")[-1]
+        assert signed.decision == "ITERATE"
+        assert signed.changes == {"respond.sampling.temperature": [0.3, 0.6]}
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        (("v", "ctrl+s"), "A signature needs a reason"),
+        (("v", *"no", "enter", "home", *"9", "enter"), "The change is refused"),
+        (("v", *"no", "ctrl+s"), "ITERATE changes nothing"),
+    ],
+)
+async def test_what_cannot_be_signed_is_said_and_can_be_mended(
+    keys, told, run, watch, look, settle, workspace
+):
+    """The dialog stays with what was typed in it, and nothing is recorded."""
+    async with watch("g", *keys) as pilot:
+        await settle(pilot, lambda: told in look(pilot.app))
+        assert "ctrl+s" in look(pilot.app)
+        assert len(read_reviews(workspace.reviews_path / "demo-1")) == 2
+
+
+async def test_only_the_last_look_can_be_signed(run, watch, look, settle):
+    """At an earlier look the key says where to go instead."""
+    async with watch("g", "[", "s") as pilot:
+        await settle(pilot, lambda: "Only the last look" in look(pilot.app))
+
+
+async def test_reasons_and_units_filter_the_rows(run, watch, look, settle):
+    """f goes through the reasons, u through the units, / to a row by its number."""
+    async with watch("r", "f", until="1 of 19") as pilot:
+        await pilot.press("f", "u")
+        await settle(pilot, lambda: "1 of 200" in look(pilot.app))
+        await pilot.press("slash", *"150", "enter")
+        await settle(pilot, lambda: "150 of 200" in look(pilot.app))
+
+
+async def test_the_palette_leads_everywhere(run, watch, look, settle):
+    """ctrl+p and a word is a way to every screen."""
+    async with watch("ctrl+p") as pilot:
+        await pilot.press(*"Gate")
+        await settle(pilot, lambda: "Evidence and reviews" in look(pilot.app))
+        await pilot.press("enter")
+        await settle(pilot, lambda: "Reviewers" in look(pilot.app))
+
+
+async def test_going_on_is_offered_where_it_can_be(run, watch, look, log, settle):
+    """A waiting run can go on; one that is done cannot, and the hint is gone."""
+    async with watch(until="R Go on") as pilot:
+        log(run, (20.0, RunFinished("done", 0)))
+        await settle(pilot, lambda: "R Go on" not in look(pilot.app))
+
+
+async def test_q_leaves_with_exit_code_zero(run, watch):
+    """Leaving is a clean end."""
+    async with watch("q") as pilot:
+        await pilot.pause()
+    assert pilot.app.return_code == 0
