@@ -44,32 +44,34 @@ Row = Mapping[str, Any]
 
 def canonical_json(value: object) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
-    try:
-        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-    except TypeError:  # keys that are no text, integers over 64 bits, lone surrogates
-        text = ""
-    if not text or ("null" in text and not _is_finite(value)):
+    data = _dump(value, orjson.OPT_SORT_KEYS)
+    if data is None:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text
+    return data.decode()
 
 
 def encode_json(value: object) -> bytes:
     """JSON as bytes, quickly; lone surrogates, infinities and NaN are kept as they came."""
+    data = _dump(value)
+    if data is None:
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        return text.encode("utf-8", "surrogatepass")
+    return data
+
+
+def _dump(value: object, option: int = 0) -> bytes | None:
+    """The quick way; None where it would write another value, or does not know how."""
+    if not all(map(math.isfinite, floats_in(value))):
+        return None
     try:
-        data = orjson.dumps(value)
-    except TypeError:
-        data = b""
-    # What is not finite is written as null, so only a null can stand for it.
-    if data and (b"null" not in data or _is_finite(value)):
-        return data
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return text.encode("utf-8", "surrogatepass")
+        return orjson.dumps(value, option=option)
+    except TypeError:  # keys that are no text, integers over 64 bits, lone surrogates
+        return None
 
 
-_PLAIN = frozenset([str, int, bool, type(None)])
-
-
-def _is_finite(value: object) -> bool:
+def floats_in(value: object) -> list[float]:
+    """Every float of a value made of mappings, lists and tuples."""
+    floats: list[float] = []
     # A list that grows while it is walked: several times as fast as recursion, and every call asks.
     found: list[Any] = [value]
     for each in found:
@@ -77,17 +79,19 @@ def _is_finite(value: object) -> bool:
         if kind in _PLAIN:
             continue
         if kind is float:
-            if not math.isfinite(each):
-                return False
+            floats.append(each)
         elif kind is dict:
             found.extend(each.values())
         elif kind is list or kind is tuple:
             found.extend(each)
         elif isinstance(each, Mapping):
             found.extend(each.values())
-        elif isinstance(each, float) and not math.isfinite(each):
-            return False
-    return True
+        elif isinstance(each, float):
+            floats.append(each)
+    return floats
+
+
+_PLAIN = frozenset([str, int, bool, type(None)])
 
 
 def mend_text(text: str) -> str:

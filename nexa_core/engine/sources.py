@@ -8,7 +8,6 @@ import heapq
 import io
 import itertools
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import pyarrow as pa
 from nexa_core.conversations import flatten_column
 from nexa_core.errors import Place, SourceError
 from nexa_core.protocols import Source
-from nexa_core.records import Row, canonical_json, mend_text
+from nexa_core.records import Row, canonical_json, floats_in, mend_text
 
 OWN_COLUMNS = frozenset(
     [
@@ -206,7 +205,7 @@ def sample_rows(rows: Iterable[SourceRow], seed: int, count: int) -> list[Source
     One streaming pass; memory for `count` rows.
     """
     keyed = ((_digest(f"{seed}:{row.source_id}"), n, row) for n, row in enumerate(rows))
-    return [row for _, _, row in heapq.nsmallest(count, keyed, key=lambda item: item[:2])]
+    return [row for _, _, row in heapq.nsmallest(count, keyed)]  # no two have one n
 
 
 def rows_table(rows: Sequence[SourceRow]) -> pa.Table:
@@ -238,8 +237,8 @@ def fingerprint(source: Source) -> str:
 def _column(values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        # Rows that disagree on a column's type keep their values as text.
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        # Rows that disagree on a type, and integers over 64 bits, keep their values as text.
         return pa.array(
             [v if v is None or isinstance(v, str) else canonical_json(v) for v in values]
         )
@@ -260,12 +259,13 @@ def _parse_line(line: bytes, number: int) -> Row | Exception:
 
 
 def _parse_json(line: bytes) -> Any:
-    if _LONG_NUMBER.search(line):
-        return json.loads(line)  # orjson would round it
     try:
-        return orjson.loads(line)
+        value = orjson.loads(line)
     except ValueError:  # NaN, half characters, other encodings; or no JSON, and then json says why
         return json.loads(line)
+    # An integer over 64 bits comes as a float, rounded.
+    is_long = any(abs(number) >= 2**63 for number in floats_in(value))
+    return json.loads(line) if is_long else value
 
 
 def table_of(data: Any) -> pa.Table:
@@ -279,9 +279,6 @@ def table_of(data: Any) -> pa.Table:
     if hasattr(data, "columns") and hasattr(data, "iloc"):
         return pa.Table.from_pandas(data, preserve_index=False)
     return pa.Table.from_pylist([dict(row) for row in data])
-
-
-_LONG_NUMBER = re.compile(rb"\d{19}")
 
 
 def _digest(text: str) -> str:

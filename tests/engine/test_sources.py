@@ -155,3 +155,12 @@ def test_frames_tables_and_dicts_are_rows() -> None:
     table = pa.Table.from_pylist(ROWS)
     held: list[Any] = [ROWS, table, iter(ROWS)]
     assert all(table_of(data).to_pylist() == ROWS for data in held)
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 2**64, 10**30, -(2**70)])
+def test_integers_of_any_length_are_read_as_written(tmp_path: Path, number: int) -> None:
+    """The quick reader would round those over 64 bits; nested ones too."""
+    (tmp_path / "rows.jsonl").write_text(f'{{"n": {number}, "deep": [{{"n": {number}}}]}}\n')
+    (row,) = read_source(open_source("rows.jsonl", tmp_path), None, {})
+    assert row.columns == {"n": number, "deep": [{"n": number}]}
+    assert rows_table([row]).num_rows == 1
