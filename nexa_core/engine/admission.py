@@ -21,6 +21,8 @@ START = 20
 CUT = 0.75
 COOLDOWN_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 60.0
+LATE_SECONDS = 0.05
+"""From here on more requests under way would only wait in this process."""
 BREAKER_FAILURES = 12
 BREAKER_SECONDS = (1.0, 30.0)
 QUICKER_AFTER_ROUNDS = 8
@@ -149,13 +151,15 @@ class Admission:
         """A request is over: free its place and learn from how it went.
 
         `late` is by how many seconds this process itself is behind, on the way out and again on the
-        way in; where that is much of the time, the time says nothing of the server.
+        way in; where that is much of the time, the time says nothing of the server. One that is
+        far behind gets no more to do.
         """
         now = time.monotonic()
         if failure is None:
             self._answered_at = now
             self._breaker.close()
-            self._grow(now - began, tokens, blind=2 * late > BLIND * (now - began))
+            if late < LATE_SECONDS:
+                self._grow(now - began, tokens, blind=2 * late > BLIND * (now - began))
         else:
             self._learn(failure, began, now)
         if quota is not None and quota.requests_left is not None and quota.requests_left < 1:

@@ -35,12 +35,13 @@ _TURN = 16
 
 
 def build_model(role: Role) -> EndpointModel:
-    """The model of a role: with batches where the provider has them, or where the role says so."""
-    from nexa_openai.batches import BatchEndpointModel
-
+    """The model of a role: with batches where the role wants them and its provider may have them."""
     found = PROVIDERS.get(role.provider)
-    batches = role.batch is True if found is None else found.batches
-    return (BatchEndpointModel if batches else EndpointModel)(role)
+    if role.batch is not True or (found is not None and not found.batches):
+        return EndpointModel(role)
+    from nexa_openai.batches import BatchEndpointModel  # aiohttp takes a third of a second
+
+    return BatchEndpointModel(role)
 
 
 class EndpointModel:
