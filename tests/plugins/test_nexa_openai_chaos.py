@@ -38,7 +38,7 @@ async def test_a_batch_comes_back_in_any_order() -> None:
     faults = Faults(batch_shuffled=1, line_error=0.2, line_missing=0.2, line_duplicate=0.2)
     requests = [Request(f"r{number}", f"question {number}") for number in range(60)]
     with serve_in_thread(Settings(faults=faults)) as server:
-        model = build_model(Role(model="openai/m", base_url=server.url))
+        model = build_model(Role(model="openai/m", base_url=server.url, batch=True))
         assert isinstance(model, BatchModel) and await model.find_batch("nonce") is None
         made = await model.create_batch(requests, "nonce")
         found = await model.find_batch("nonce")
