@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -53,10 +53,10 @@ _FINDINGS = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A text for requests whose prompt holds `match`, or has the hash; with neither, for the rest."""
+    """A text for requests whose prompt holds `match` (all of several), or has the hash; else for the rest."""
 
     text: str
-    match: str | None = None
+    match: str | Sequence[str] | None = None
     prompt_hash: str | None = None
 
 
@@ -91,7 +91,8 @@ def find_answer(answers: tuple[Answer, ...], prompt: str) -> str | None:
         if answer.prompt_hash == key:
             return answer.text
     for answer in answers:
-        if answer.match is not None and answer.match in prompt:
+        wanted = (answer.match,) if isinstance(answer.match, str) else answer.match
+        if wanted is not None and all(part in prompt for part in wanted):
             return answer.text
     rest = (a.text for a in answers if a.match is None and a.prompt_hash is None)
     return next(rest, None)
