@@ -41,11 +41,11 @@ CHECKS = (
 
 @dataclass(frozen=True)
 class Recorded:
-    """A question, what a model answered, and what is said of the answer, 0 to 1."""
+    """A question, what a model answered, and what is said of the answer, 0 to 1; None: no verdict."""
 
     question: str
     answer: str
-    quality: float
+    quality: float | None
 
 
 def read(name: str) -> list[dict[str, Any]]:
@@ -60,11 +60,15 @@ def read_base() -> list[Recorded]:
 
 
 def read_tuned() -> list[Recorded]:
-    """805 answers of GPT-4; where the recorded judge preferred the other model's, they get 0.6."""
+    """805 answers of GPT-4; where the recorded judge preferred the other model's, they get 0.6.
+
+    One in a hundred gets a number in a sentence at every ask, which is no verdict.
+    """
     rows = read("alpaca_eval/claude-2.1.jsonl")
+    quality = [0.95 if row["preference"] < 1.5 else 0.6 for row in rows]
     return [
-        Recorded(r["instruction"], r["output_1"], 0.95 if r["preference"] < 1.5 else 0.6)
-        for r in rows
+        Recorded(row["instruction"], row["output_1"], None if n % 100 == 50 else quality[n])
+        for n, row in enumerate(rows)
     ]
 
 
@@ -74,6 +78,7 @@ def tell_verdicts(rows: Sequence[Recorded]) -> Iterator[Answer]:
         for criteria in CRITERIA.values():
             scores = dict.fromkeys(criteria, 1.0) | {criteria[0]: row.quality}
             text = json.dumps({"reason": "As recorded.", **scores, "flags": []})
+            text = text if row.quality is not None else "All in all I would give it 0.9."
             # As the judge reads it: without control characters and what would end the marks.
             shown = mark_data(row.question, "-" * 12).split("\n", 1)[1].rsplit("\n", 1)[0]
             yield Answer(text, (f"- {criteria[0]}:", f"\n{shown}\n"))
@@ -87,7 +92,7 @@ def serve(rows: Sequence[Recorded]) -> Iterator[dict[str, str]]:
     judge = Settings(
         seed=3,
         answers=tuple(tell_verdicts(longest_first)),
-        faults=Faults(broken_json=0.025, wrong_schema=0.025),
+        faults=Faults(broken_json=0.02, wrong_schema=0.02),
     )
     with serve_in_thread(teacher) as first, serve_in_thread(judge) as second:
         yield {"teacher": first.url, "judge": second.url, "reviewer": second.url}
@@ -185,15 +190,17 @@ def test_a_tuned_model_is_kept_trained_and_judged(workspace_path: Path) -> None:
     assert outcome.status == "done" and outcome.as_json()["rows"]["accepted"] == 200
     states = Counter(row["state"] for row in made)
     assert sum(states.values()) == len(made) and states["failed"] == 0
-    assert kinds["scored"] > 500
+    assert kinds["scored"] > 500 and kinds["unscored"] > 0
     for row in made:
         recorded = by_question[row["prompt"].strip()]
         if row["reason"] == "min_score":
-            assert recorded.quality < 0.8
+            assert recorded.quality == 0.6
+        if row["reason"] == "unscored":
+            assert recorded.quality is None
         if str(row["reason"]).startswith("length"):
             assert len(recorded.answer) < 4 * 80
         if row["state"] == "accepted":
-            assert recorded.quality >= 0.8 and row["response"] == recorded.answer
+            assert recorded.quality == 0.95 and row["response"] == recorded.answer
     evaluation = outcome.as_json()["evaluation"]
     assert evaluation["n"] == 12 and set(evaluation["unscored"]) == {"base", "tuned"}
     calls = calls_of(workspace_path)
