@@ -127,16 +127,90 @@ def _show_training(trained: Mapping[str, Any]) -> RenderableType:
 
 
 @click.command(cls=Command)
-@click.argument("run", default="latest")
+@click.argument("named", metavar="[RUN|MODEL...]", nargs=-1)
+@click.option(
+    "--items", metavar="FILE", help="With a MODEL: the questions, a file or a shipped set."
+)
+@click.option(
+    "--scorer",
+    metavar="SCORER",
+    help="With a MODEL: contains, exact, last_number, or a judge as `{judged: {model: …, rubric: …}}`.",
+)
+@click.option(
+    "--pipeline",
+    "file",
+    metavar="FILE",
+    help="With a MODEL: take roles, budget and `evaluate` from it.",
+)
+@click.option("--prompt", metavar="NAME", help="With a MODEL: the prompt that puts the question.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="With a MODEL: where to."
+)
 @with_sets
 @pass_session
-def evaluate(session: Session, run: str, sets: Sequence[str]) -> int:
-    """Evaluate base against tuned.
+def evaluate(
+    session: Session,
+    named: Sequence[str],
+    items: str | None,
+    scorer: str | None,
+    file: str | None,
+    prompt: str | None,
+    out: Path | None,
+    sets: Sequence[str],
+) -> int:
+    """Evaluate base against tuned, or any models.
 
-    Trains first where that is not done. Settings under `evaluate` may change with --set. Without
-    RUN: the latest.
+    A RUN is trained first where that is not done, and settings under `evaluate` may change with
+    --set. A MODEL is a reference, as hf/NAME or openai/NAME, or with --pipeline a role of that file;
+    several are asked the same items and compared in pairs. Without either: the latest run.
     """
-    return carry_out(session, "evaluate_only", run, sets=sets)
+    if file is None and not any("/" in name for name in named):
+        if len(named) > 1:
+            raise click.UsageError("Name one RUN, or models as provider/reference.")
+        return carry_out(session, "evaluate_only", named[0] if named else "latest", sets=sets)
+    if not named:
+        raise click.UsageError("Name the models to evaluate, or roles of the pipeline file.")
+    from nexa_core.actions.evaluating import Asked, evaluate_models
+
+    found = evaluate_models(
+        named,
+        Asked(items, scorer, file, prompt, sets, out),
+        workspace=session.workspace,
+        workspace_plugins=session.workspace_plugins,
+        on_event=_tell_progress,
+    )
+    output.answer(session.as_json, found, show_evaluation)
+    return 0
+
+
+def show_evaluation(found: Mapping[str, Any]) -> RenderableType:
+    """What each model got right, and what each comparison proves."""
+    from nexa_core.cli import look
+    from nexa_core.figures import show_count, show_share, show_usd
+
+    arms = [
+        (name, f"{show_count(arm['right'])}/{show_count(arm['n'])}", show_share(arm["accuracy"]))
+        + ((f"{show_count(arm['unscored'])} unscored",) if arm.get("unscored") else ("",))
+        for name, arm in found["arms"].items()
+    ]
+    pairs = [
+        (
+            f"{pair['arm_b']} − {pair['arm_a']}",
+            f"{100 * pair['delta']:+.1f} points",
+            f"{100 * pair['delta_low']:+.1f} … {100 * pair['delta_high']:+.1f}",
+            f"mid-p {pair['p_midp']:.3g}",
+        )
+        for pair in found["comparisons"]
+    ]
+    head = f"  {show_count(found['n'])} items, scored by {found['scorer']}"
+    return look.stack(
+        look.line((str(found["items"]), "bold"), head),
+        look.blank(),
+        look.columns(arms, right=(1, 2)),
+        look.columns(pairs, right=(1,)) if pairs else None,
+        look.blank(),
+        look.columns([("cost", show_usd(found["cost_usd"])), ("folder", str(found["folder"]))]),
+    )
 
 
 @click.command(cls=Command)

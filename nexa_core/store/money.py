@@ -13,7 +13,15 @@ from nexa_core.store.layout import Run, ShardFolder
 from nexa_core.store.manifest import read_forfeits, read_manifest
 from nexa_core.store.segments import list_units
 
-__all__ = ["NOTE", "Spent", "journal_money", "read_note", "read_spent", "write_note"]
+__all__ = [
+    "NOTE",
+    "Spent",
+    "journal_money",
+    "read_evaluation_money",
+    "read_note",
+    "read_spent",
+    "write_note",
+]
 
 NOTE = ".spent"
 """The ending of a note's name; what stands before it is the unit's."""
@@ -73,14 +81,21 @@ def read_spent(run: Run, salvage: bool = False) -> Spent:
     for iteration in run.iterations():
         for unit in list_units(iteration.reviews):
             spent.add(journal_money(read_journal(iteration.reviews, unit, salvage)))
-    notes = {path.stem: path for path in run.evaluation.glob(f"*{NOTE}")}
-    for note in notes.values():
-        spent.add(read_note(note))
-    for unit in list_units(run.evaluation):
-        if unit not in notes:  # the note of a finished arm has its journal's money
-            spent.add(journal_money(read_journal(run.evaluation, unit, salvage)))
+    spent.add(read_evaluation_money(run.evaluation, salvage))
     for note in sorted(run.path.glob(f"training/*/training{NOTE}")):
         spent.add(read_note(note))
+    return spent
+
+
+def read_evaluation_money(folder: Path, salvage: bool = False) -> Spent:
+    """What the arms of an evaluation have cost, those under way too."""
+    spent = Spent()
+    notes = {path.stem: path for path in folder.glob(f"*{NOTE}")}
+    for note in notes.values():
+        spent.add(read_note(note))
+    for unit in list_units(folder):
+        if unit not in notes:  # the note of a finished arm has its journal's money
+            spent.add(journal_money(read_journal(folder, unit, salvage)))
     return spent
 
 

@@ -180,14 +180,14 @@ def test_a_tuned_model_is_kept_trained_and_judged(workspace_path: Path) -> None:
     outcome = run(
         workspace_path,
         rows,
-        "scale={accepted: 200, shard_rows: 100}",
+        "scale={accepted: 260, shard_rows: 100}",
         "train={method: qlora, model: local/nexa-tiny, epochs: 1}",
-        "package.validation=0.15",
+        "package.validation=0.12",
         "evaluate.holdout=12",
         "evaluate.max_tokens=16",
     )
     made, kinds = rows_of(workspace_path), check_scores(workspace_path)
-    assert outcome.status == "done" and outcome.as_json()["rows"]["accepted"] == 200
+    assert outcome.status == "done" and outcome.as_json()["rows"]["accepted"] == 260
     states = Counter(row["state"] for row in made)
     assert sum(states.values()) == len(made) and states["failed"] == 0
     assert kinds["scored"] > 500 and kinds["unscored"] > 0
