@@ -54,7 +54,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "package": Entry("results", "Package accepted rows as a dataset."),
         "export": Entry("exports", "Copy a packaged dataset to a folder, a store or the hub."),
         "train": Entry("results", "Train on a packaged dataset."),
-        "evaluate": Entry("results", "Evaluate base against tuned."),
+        "evaluate": Entry("results", "Evaluate base against tuned, or any models."),
         "diff": Entry("differences", "Show what sets run B apart from run A."),
         "compare": Entry("results", "Compare two sets of predictions, paired."),
         "report": Entry("results", "Write a run's report and say where it is."),
