@@ -112,10 +112,10 @@ def test_campaigns_of_the_benchmark_are_those_of_a_run(searching, nulls, monkeyp
         look = Look(gate.alpha(5), rows, gate.max_rows)
         checks = assess_gate(gate, tallies, look)
         assert [c.as_json() for c in checks] == [c.as_json() for c in evidence.checks]
-        assert not reviews.replay(_record(gate, look, tallies, evidence), {"policy": _policy})
+        assert not reviews.replay(_record(gate, look, tallies, evidence), [_policy])
 
 
-def _policy(evidence: Evidence) -> Any:
+def _policy(evidence: Evidence, _ask: object = None) -> Any:
     from nexa_reviewers.policy import Policy
 
     return Policy().propose(evidence)
