@@ -147,7 +147,7 @@ def test_what_was_under_way_at_a_pause_is_not_asked_again(
 ) -> None:
     """Several shards at once over an endpoint: few more calls after the pause, none of them twice."""
     worsen(workspace, after=170, share=0.5)
-    watched["models"]["m"]["model"] = "scripted/endpoint"
+    watched["models"]["m"] |= {"model": "scripted/endpoint", "concurrency": 4}
     outcome = run(watched, "busy")
     log = workspace.root / "asked.log"
     assert outcome.exit_code == 10 and len(log.read_text().split()) < 700
