@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -154,3 +155,17 @@ def test_many_files_are_looked_up_without_being_held(start: Start, workspace: Wo
     for call in calls:
         assert found[call["call_id"]]["reply"] == json.loads(call["reply"])
     assert "0" * 24 not in found
+
+
+def test_failed_calls_of_a_run_are_no_replies(start: Start, workspace: Workspace) -> None:
+    """A call that ended with an error is asked again by whoever reuses the run."""
+    with serve_in_thread() as server:
+        start(server, "one", rows=10)
+    path = workspace.artifacts_path / "one/scale/shards/00000.calls.parquet"
+    calls = pq.read_table(path)
+    failed = calls["call_id"][0].as_py()
+    errors = pa.array(["the server said no", *[None] * (len(calls) - 1)], pa.string())
+    at = calls.column_names.index("error")
+    pq.write_table(calls.set_column(at, "error", errors), path)
+    found = Replies([Run(workspace.artifacts_path / "one")])
+    assert failed not in found and len(found) == len(calls) - 1

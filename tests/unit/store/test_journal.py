@@ -289,3 +289,16 @@ def test_a_unit_names_a_file_in_its_folder(tmp_path: Path, unit: str) -> None:
     """A unit cannot reach out of its folder."""
     with pytest.raises(JournalError):
         Journal.open(tmp_path, unit)
+
+
+def test_a_request_that_was_lost_and_asked_again_stays_lost(tmp_path: Path) -> None:
+    """Its money stays at risk: the answer to the second request says nothing of the first."""
+    journal = Journal.open(tmp_path, UNIT)
+    journal.intend("a", reserved_nano=7)
+    journal.close()
+    journal = Journal.open(tmp_path, UNIT)
+    ask(journal, "a")
+    journal.close()
+    found = read_journal(tmp_path, UNIT)
+    assert [frame["reserved_nano"] for frame in found.lost] == [7]
+    assert set(found.replies) == {"a"} and found.intents == {}
