@@ -13,8 +13,13 @@ __all__ = ["Split", "Splits", "place_source"]
 
 
 def place_source(seed: int, source_id: str) -> float:
-    """Where a source stands between 0 and 1: uniform, and decided by seed and id alone."""
-    digest = hashlib.blake2b(f"{seed}:{source_id}".encode(), digest_size=8).digest()
+    """Where a source stands between 0 and 1: uniform, and decided by seed and id alone.
+
+    The hash is another than the one by which pilots draw their rows (`sample_rows`): else the first
+    pilot's sources would be the validation split, and those of a failed pilot would be missing from it.
+    """
+    named = f"split:{seed}:{source_id}".encode()
+    digest = hashlib.blake2b(named, digest_size=8).digest()
     return (int.from_bytes(digest) >> 11) / 2**53
 
 

@@ -14,6 +14,8 @@ import pytest
 from nexa_core.engine import packaging as packaging_module
 from nexa_core.engine.items import normalise_text
 from nexa_core.engine.packaging import Origin, Packaging, package
+from nexa_core.engine.sources import SourceRow, sample_rows
+from nexa_core.engine.splitting import place_source
 from nexa_core.errors import ManifestError, StoreError, UsageError
 from nexa_trl.exporters import Messages, PromptCompletion
 
@@ -307,3 +309,11 @@ def test_datasets_opens_the_folder(tmp_path: Path) -> None:
     assert done.stdout.strip() == "['train', 'validation'] 60 ['rejected'] runaway", done.stderr[
         -2000:
     ]
+
+
+def test_the_split_does_not_follow_the_pilots_draw() -> None:
+    """Of the rows that a pilot takes first, as many are held out as of all others."""
+    rows = [SourceRow(f"s{n}", f"r{n}", {}) for n in range(4000)]
+    first = sample_rows(rows, 0, 400)
+    held = sum(place_source(0, row.source_id) < 0.1 for row in first)
+    assert 20 <= held <= 65
