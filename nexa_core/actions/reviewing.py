@@ -25,10 +25,12 @@ from nexa_core.records import Evidence, Opinion, State
 from nexa_core.reviews import (
     RecordedAsker,
     Review,
+    as_recorded,
     count_records,
     read_public_key,
     read_reviews,
     replay,
+    trace_patches,
     verify_chain,
 )
 from nexa_core.store.events import read_events
@@ -54,9 +56,23 @@ def gate_replay(run: str, *, workspace: Workspace) -> dict[str, Any]:
         for review in reviews
         for difference in replay(review, _replayable(review, plugins, found))
     ]
+    differences += _trace_again(reviews)
     verified = gate_verify(run, workspace=workspace)
     differences += [{"review": None, "difference": told} for told in verified["problems"]]
     return {"run": verified["run"], "records": len(reviews), "differences": differences}
+
+
+def _trace_again(reviews: Sequence[Review]) -> list[dict[str, Any]]:
+    """Records whose account of earlier proposals does not follow from the records before them."""
+    found = []
+    for position, review in enumerate(reviews):
+        if review.phase == "pilot" and review.signature is None:
+            checks = review.evidence().checks
+            track = trace_patches(reviews[:position], review.iteration, checks)
+            if [dict(one) for one in review.track] != as_recorded(track):
+                told = f"track: recorded {list(review.track)!r}, recomputed {track!r}"
+                found.append({"review": review.number, "difference": told})
+    return found
 
 
 def gate_verify(run: str, *, workspace: Workspace) -> dict[str, Any]:

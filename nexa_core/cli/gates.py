@@ -23,13 +23,28 @@ def gate() -> None:
 
 @gate.command(cls=Command)
 @click.argument("run", default="latest")
+@click.option("--review", type=click.IntRange(1), metavar="N", help="Record N; else the last.")
+@click.option("--md", "as_md", is_flag=True, help="As Markdown, for a pull request.")
 @pass_session
-def show(session: Session, run: str) -> None:
-    """Show every decision of a run's gate, with its evidence and the reviewers' reasons."""
-    from nexa_core.actions.reviewing import gate_show
+def show(session: Session, run: str, review: int | None, as_md: bool) -> None:
+    """Explain what the gate decided.
 
-    records = [review.as_json() for review in gate_show(run, workspace=session.workspace)]
-    output.answer(session.as_json, records, _show_records)
+    What was measured, how sure that is, what would have passed and how many rows more; the reviewers'
+    opinions, the patch, what was tried before. With --json: every record as it is.
+    """
+    from nexa_core.actions.reviewing import gate_show
+    from nexa_core.cli.reviewed import choose_record, show_trail
+
+    records = gate_show(run, workspace=session.workspace)
+    if session.as_json:
+        chosen = [choose_record(records, review)] if review else records
+        output.answer(True, [one.as_json() for one in chosen], str)
+    elif as_md:
+        from nexa_core.reviews import render_review
+
+        click.echo(render_review(choose_record(records, review)), nl=False)
+    else:
+        output.answer(False, (records, review), lambda found: show_trail(*found))
 
 
 @gate.command(cls=Command)
@@ -134,45 +149,6 @@ def accept(session: Session, run: str, sets: Sequence[str]) -> None:
         found = open_run(session.workspace.artifacts_path, run)
         result["thresholds"] = list_thresholds(found, session.workspace)
     output.answer(session.as_json, result, _show_accepted)
-
-
-def _show_records(records: Sequence[Mapping[str, Any]]) -> RenderableType:
-    from nexa_core.cli import look
-    from nexa_core.cli.trail import show_changes, show_checks
-
-    if not records:
-        return look.say("The gate has decided nothing yet.")
-    parts: list[RenderableType] = []
-    for record in records:
-        word = record["decision"]
-        opinions = [
-            look.line((f"{one.get('reviewer', '')}  ", "cyan"), one.get("reason", ""))
-            for one in record.get("opinions", [])
-        ]
-        changes = show_changes(record.get("changes") or {})
-        parts += [
-            look.line(
-                (f"{_name(record)}  ", "bold"),
-                (word, look.style_of(word)),
-            ),
-            look.inset(
-                look.stack(
-                    look.say(record["reason"]),
-                    look.blank(),
-                    show_checks(record["checks"]),
-                    *opinions,
-                    *changes,
-                )
-            ),
-            look.blank(),
-        ]
-    return look.stack(*parts[:-1])
-
-
-def _name(record: Mapping[str, Any]) -> str:
-    if record["phase"] == "pilot":
-        return f"Iteration {record['iteration']}"
-    return str(record["gate"]["gate"])
 
 
 def _show_replay(result: Mapping[str, Any]) -> RenderableType:

@@ -15,7 +15,14 @@ from nexa_core.engine.unit import Unit
 from nexa_core.engine.verdicts import decide_phase
 from nexa_core.gates import Gate, Look, Ruling, assess_gate, conclude, decide
 from nexa_core.records import Decision, Evidence, GateCheck, Verdict
-from nexa_core.reviews import Review, as_recorded, find_overridden, read_reviews, write_review
+from nexa_core.reviews import (
+    Review,
+    as_recorded,
+    find_overridden,
+    read_reviews,
+    trace_patches,
+    write_review,
+)
 from nexa_core.store.files import replace_file
 from nexa_core.store.manifest import Totals, total_entries
 
@@ -86,7 +93,7 @@ async def judge(
     stored = _find_review(context, number, look.rows)
     if stored is not None:
         return Judged.of(stored), False
-    evidence = _evidence(plan, look, totals, unit, number, values, earlier)
+    evidence = _evidence(context, plan, look, totals, unit, number, values, earlier)
     most = evidence.max_iterations
     ruling = decide(evidence.checks, number, most, look.rows, look.cap, look.planned)
     found = await consult(
@@ -125,6 +132,7 @@ def _find_review(context: Context, number: int, rows: int) -> Review | None:
 
 
 def _evidence(
+    context: Context,
     plan: Plan,
     look: Look,
     totals: Totals,
@@ -138,15 +146,18 @@ def _evidence(
         path: each.model_dump(mode="json", exclude_none=True)
         for path, each in plan.pipeline.search_space.items()
     }
+    checks = assess_gate(plan.gate, totals.metrics, look)
+    track = trace_patches(read_reviews(context.reviews, "pilot"), number, checks)
     return Evidence(
         number,
         plan.pipeline.pilot.max_iterations,
-        assess_gate(plan.gate, totals.metrics, look),
+        checks,
         as_recorded(dict(values)),
         space,
         tuple(as_recorded(row) for row in _sample(unit)),
         tuple(as_recorded(past.as_history()) for past in earlier),
         {step.id: step.into for step in plan.pipeline.generate_steps},
+        tuple(as_recorded(one) for one in track),
     )
 
 
@@ -197,6 +208,7 @@ def _record(
         samples=evidence.samples,
         columns=evidence.columns,
         asks=consulted.asks,
+        track=evidence.track,
         prices=_describe_prices(plan, gate),
         cost_nano=consulted.cost_nano,
     )

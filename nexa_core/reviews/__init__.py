@@ -15,6 +15,7 @@ from nexa_core.reviews.markdown import render_review
 from nexa_core.reviews.record import Method, Review, as_recorded
 from nexa_core.reviews.replay import Difference, reassess, replay
 from nexa_core.reviews.signing import describe_overrides, find_overridden, sign_review
+from nexa_core.reviews.track import find_author, trace_patches
 
 __all__ = [
     "Difference",
@@ -24,6 +25,7 @@ __all__ = [
     "as_recorded",
     "count_records",
     "describe_overrides",
+    "find_author",
     "find_head",
     "find_overridden",
     "open_key",
@@ -33,6 +35,7 @@ __all__ = [
     "render_review",
     "replay",
     "sign_review",
+    "trace_patches",
     "verify_chain",
     "write_review",
 ]

@@ -14,7 +14,7 @@ from nexa_core.reviews.record import Review
 from nexa_core.stats.sequential import pass_limits
 from nexa_core.visible import make_visible
 
-__all__ = ["explain_check", "render_review"]
+__all__ = ["explain_check", "render_review", "tell_track"]
 
 _MARKS = re.compile(r"[\\`*\[\]<>#|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 """What marks up; an underscore within a word does not."""
@@ -25,8 +25,11 @@ def render_review(review: Review) -> str:
     parts = [
         _head(review),
         _measured(review),
+        _signature(review),
         _opinions(review),
         _changes(review),
+        _history(review),
+        _track(review),
         _samples(review),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -107,13 +110,28 @@ def _row(check: GateCheck) -> str:
     return f"| {check.verdict}{soft} | {rule} | {check.k:g} of {check.n} | {value} | {bounds} |"
 
 
+def _signature(review: Review) -> str:
+    if review.signature is None:
+        return ""
+    signed = review.signature
+    over = [f"{one['metric']} ({one['verdict']})" for one in signed["overrides"]]
+    over += [f"the veto of {name}" for name in signed["overrules"]]
+    overriding = f" It overrides {_inert(' and '.join(over))}." if over else ""
+    return (
+        f"## Signed\n\n{_inert(signed['signer'])} signed {signed['decision']} at {signed['signed_at']} "
+        f"with the key {signed['public_key'][:16]}: {_inert(signed['reason'])}{overriding}"
+    )
+
+
 def _opinions(review: Review) -> str:
     lines = ["## What the reviewers said", ""]
     for opinion in review.opinions:
         veto = " (veto)" if opinion.get("veto") else ""
         cites = ", ".join(opinion.get("cites") or ())
         cited = f" Cites: {_inert(cites)}." if cites else ""
-        lines.append(f"- **{opinion['reviewer']}**{veto}: {_inert(opinion['reason'])}{cited}")
+        lines.append(
+            f"- **{_inert(opinion['reviewer'])}**{veto}: {_inert(opinion['reason'])}{cited}"
+        )
     lines += [f"- {_inert(told)}" for told in review.refused]
     return "\n".join(lines) if len(lines) > 2 else ""
 
@@ -121,10 +139,59 @@ def _opinions(review: Review) -> str:
 def _changes(review: Review) -> str:
     if not review.changes:
         return ""
-    lines = ["## What changes", "", "| parameter | from | to |", "|---|---|---|"]
+    title = "What is proposed" if review.waiting else "What changes"
+    lines = [f"## {title}", "", "| parameter | from | to |", "|---|---|---|"]
     for path, (old, new) in review.changes.items():
         lines.append(f"| {_inert(path)} | {_inert(str(old))} | {_inert(str(new))} |")
     return "\n".join(lines)
+
+
+def _history(review: Review) -> str:
+    """What every earlier iteration tried, and the rules that did not pass there."""
+    if not review.history:
+        return ""
+    lines = [
+        "## What was tried before",
+        "",
+        "| iteration | parameters | not passed |",
+        "|---|---|---|",
+    ]
+    for past in review.history:
+        at = ", ".join(f"{path} {value}" for path, value in past["parameters"].items())
+        failed = [
+            f"{check['metric']} {check['verdict']} ({check['k']:g} of {check['n']})"
+            for check in past["checks"]
+            if check["hard"] and check["verdict"] != Verdict.PASS
+        ]
+        lines.append(f"| {past['iteration']} | {_inert(at)} | {_inert(', '.join(failed))} |")
+    return "\n".join(lines)
+
+
+def _track(review: Review) -> str:
+    """Whether earlier proposals moved what they were for."""
+    if not review.track:
+        return ""
+    return "\n".join(
+        [
+            "## What became of earlier proposals",
+            "",
+            *(f"- {_inert(tell_track(t))}" for t in review.track),
+        ]
+    )
+
+
+def tell_track(one: Mapping[str, Any]) -> str:
+    """One line of the track record: who proposed, for which metric, and what it did."""
+    before, after = (
+        "unmeasured" if value is None else f"{value:.4g}" for value in (one["before"], one["after"])
+    )
+    moved = {"better": "moved as it was meant to", "worse": "moved the wrong way"}.get(
+        one["moved"], "did not clearly move"
+    )
+    return (
+        f"Iteration {one['iteration']}, proposed by {one['reviewer']}: {one['metric']} {before} → {after}, "
+        f"{moved}."
+    )
 
 
 def _samples(review: Review) -> str:
