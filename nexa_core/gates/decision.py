@@ -21,6 +21,7 @@ __all__ = [
     "settle",
 ]
 
+_LONGEST = 120
 FUTILE_BELOW = 0.2
 """EXTEND buys rows only where the predictive chance that all open rules pass reaches this."""
 
@@ -141,19 +142,38 @@ def refuse_changes(
 ) -> str | None:
     """Why a patch is refused as a whole; None when every value lies inside the search space."""
     for path, value in changes.items():
-        space = search_space.get(path)
+        space, shown = search_space.get(path), _show_value(value)
         if space is None:
-            return f"'{path}' is not in search_space"
+            return f"'{_shorten(path)}' is not in search_space"
         if "choices" in space:
-            if value not in space["choices"]:
-                return f"{path} = {value!r} is none of its choices"
+            if not any(_equal(value, choice) for choice in space["choices"]):
+                return f"{path} = {shown} is none of its choices"
         elif isinstance(value, bool) or not isinstance(value, int | float):
-            return f"{path} = {value!r} is no number"
+            return f"{path} = {shown} is no number"
         elif not space["min"] <= value <= space["max"]:
-            return f"{path} = {value:g} lies outside {space['min']:g} to {space['max']:g}"
+            return f"{path} = {shown} lies outside {space['min']:g} to {space['max']:g}"
         elif type(parameters.get(path)) is int and value != int(value):
-            return f"{path} = {value:g} is no whole number"
+            return f"{path} = {shown} is no whole number"
     return None
+
+
+def _equal(value: Any, choice: Any) -> bool:
+    """Equal, and not only as True equals 1."""
+    return isinstance(value, bool) == isinstance(choice, bool) and bool(value == choice)
+
+
+def _show_value(value: Any) -> str:
+    """A value that anybody may have proposed, as a text that has an end."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    try:
+        return _shorten(repr(value))
+    except ValueError:  # an integer of more digits than Python writes
+        return "a number without end"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _refuse(opinion: Opinion, evidence: Evidence) -> str | None:

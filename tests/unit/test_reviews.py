@@ -141,6 +141,23 @@ def test_any_flipped_bit_is_found(tmp_path):
     assert reviews.verify_chain(tmp_path, head) == ()
 
 
+@pytest.mark.slow
+def test_every_bit_of_a_record_and_every_byte_of_its_markdown_is_held(tmp_path):
+    """Exhaustively: each bit of the JSON, and one bit of each byte of the Markdown."""
+    reviews.write_review(tmp_path, decide())
+    (record,), (markdown,) = tmp_path.glob("*.json"), tmp_path.glob("*.md")
+    for path, bits in ((record, range(8)), (markdown, None)):
+        whole = path.read_bytes()
+        for position in range(len(whole)):
+            for bit in bits or (position % 8,):
+                edited = bytearray(whole)
+                edited[position] ^= 1 << bit
+                path.write_bytes(edited)
+                assert reviews.verify_chain(tmp_path), (path.name, position, bit)
+        path.write_bytes(whole)
+    assert reviews.verify_chain(tmp_path) == ()
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [(b'": ', b'":  '), (b"0.05,", b"0.050,"), (b'"run"', b'"r\\u0075n"')]
 )
