@@ -42,7 +42,7 @@ def show(session: Session, run: str, review: int | None, as_md: bool) -> None:
     elif as_md:
         from nexa_core.reviews import render_review
 
-        click.echo(render_review(choose_record(records, review)), nl=False)
+        output.print_text(render_review(choose_record(records, review)).rstrip("\n"))
     else:
         output.answer(False, (records, review), lambda found: show_trail(*found))
 

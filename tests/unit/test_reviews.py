@@ -142,18 +142,17 @@ def test_any_flipped_bit_is_found(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_bit_of_a_record_and_every_byte_of_its_markdown_is_held(tmp_path):
-    """Exhaustively: each bit of the JSON, and one bit of each byte of the Markdown."""
+def test_every_byte_of_a_record_and_of_its_markdown_is_held(tmp_path):
+    """Exhaustively: one bit of each byte, another one from byte to byte."""
     reviews.write_review(tmp_path, decide())
     (record,), (markdown,) = tmp_path.glob("*.json"), tmp_path.glob("*.md")
-    for path, bits in ((record, range(8)), (markdown, None)):
+    for path in (record, markdown):
         whole = path.read_bytes()
         for position in range(len(whole)):
-            for bit in bits or (position % 8,):
-                edited = bytearray(whole)
-                edited[position] ^= 1 << bit
-                path.write_bytes(edited)
-                assert reviews.verify_chain(tmp_path), (path.name, position, bit)
+            edited = bytearray(whole)
+            edited[position] ^= 1 << position % 8
+            path.write_bytes(edited)
+            assert reviews.verify_chain(tmp_path), (path.name, position)
         path.write_bytes(whole)
     assert reviews.verify_chain(tmp_path) == ()
 
