@@ -22,8 +22,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,14 +248,72 @@ def measure_crowd(cache: Path, folder: Path, rows: int) -> dict[str, Any]:
     }
 
 
-def measure_memory(bench: Bench, rows: int) -> dict[str, Any]:
-    """Resident memory when a tenth of the calls is done, and at the end (median of five samples)."""
-    found = bench.run_own("nexa_run.py", rows)
-    memory = found.more["memory_mb"]
-    at = len(memory) // 10
-    early = statistics.median(memory[max(0, at - 2) : at + 3])
-    late = statistics.median(memory[-8:-3] or memory)
-    return {"rows": rows, "at a tenth": early, "at the end": late, "rate": found.rate}
+def measure_long_run(bench: Bench, rows: int) -> dict[str, Any]:
+    """The command line over many rows: memory early and late, a kill near the end, and the way back.
+
+    Resident memory is read from outside, twice a second, when a tenth and when nine tenths of the
+    calls are done; then the process is killed, and the time counts from the command that resumes it to
+    its first new request.
+    """
+    from nexa_run import PIPELINE
+
+    folder = bench.folder / "long"
+    folder.mkdir()
+    (folder / "nexa.toml").touch()
+    settings = {"rows": bench.rows_path(rows), "url": bench.url, "concurrency": CONCURRENCY}
+    (folder / "p.yaml").write_text(PIPELINE.format(provider="openai-compatible", **settings))
+    first = bench.ask_server()["asked"]
+
+    def done() -> int:
+        return bench.ask_server()["asked"] - first
+
+    began = time.monotonic()
+    run = start_command(folder, "run", "p.yaml", "--run-id", "long", "--json")
+    early = watch_until(run, done, rows // 10)
+    late = watch_until(run, done, rows * 9 // 10)
+    rate = done() / (time.monotonic() - began)
+    run.kill()
+    run.wait()
+    before, again = done(), time.monotonic()
+    run = start_command(folder, "resume", "long", "--json")
+    watch_until(run, done, before + 1)
+    seconds = time.monotonic() - again
+    told, _ = run.communicate()
+    said = json.loads(told)
+    if said["status"] != "done" or said["rows"]["accepted"] != rows:
+        raise SystemExit(f"the long run ended as {told}")
+    twice = done() - rows
+    return {
+        "rows": rows,
+        "early": early,
+        "late": late,
+        "rate": rate,
+        "seconds": seconds,
+        "twice": twice,
+    }
+
+
+def start_command(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """nexa's command line in a workspace."""
+    paths = [str(ROOT), str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    command = [sys.executable, "-m", "nexa_core", *words]
+    return subprocess.Popen(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+def watch_until(run: subprocess.Popen[str], done: Callable[[], int], calls: int) -> float:
+    """Wait until so many calls are done; the median of the last readings of resident memory, in MB."""
+    page, readings = os.sysconf("SC_PAGE_SIZE") / 2**20, [0.0]
+    while done() < calls:
+        if run.poll() is not None:
+            raise SystemExit(
+                f"the run ended before {calls:,} calls were asked: {run.communicate()[0]}"
+            )
+        readings.append(int(Path(f"/proc/{run.pid}/statm").read_text().split()[1]) * page)
+        time.sleep(0.5 if calls - done() > 1_000 else 0.02)
+    return statistics.median(readings[-7:])
 
 
 def render(results: dict[str, Any]) -> str:
@@ -303,10 +362,12 @@ def render_more(results: dict[str, Any]) -> Iterator[str]:
             f"{found['rate']:,.0f} calls/s; the loop is late by {found['lag_p99_ms']:.0f} ms at the 99th "
             f"percentile, a journal commit takes {found['commit_p99_ms']:.0f} ms."
         )
-    if (found := results.get("memory")) is not None:
+    if (found := results.get("long")) is not None:
         yield (
-            f"- {found['rows']:,} calls: {found['at a tenth']:.0f} MB resident after a tenth of them, "
-            f"{found['at the end']:.0f} MB at the end."
+            f"- {found['rows']:,} calls by the command line: {found['rate']:,.0f} calls/s; "
+            f"{found['early']:.0f} MB resident after a tenth of them, {found['late']:.0f} MB after nine tenths. "
+            f"Killed there, `nexa resume` sends its first new request after {found['seconds']:.1f} s; "
+            f"{found['twice']} calls were asked twice, of {CONCURRENCY} under way."
         )
 
 
@@ -330,7 +391,14 @@ def main() -> None:
     parser.add_argument("--peers", default=",".join(PEERS), help="names, or none")
     parser.add_argument("--quick", action="store_true", help="3,000 rows, one round, no peers")
     parser.add_argument("--crowd", action="store_true", help="also 2,000 calls under way at 200 ms")
-    parser.add_argument("--million", action="store_true", help="also the memory of 1,000,000 calls")
+    parser.add_argument(
+        "--million",
+        type=int,
+        nargs="?",
+        const=1_000_000,
+        metavar="CALLS",
+        help="also a run of 1,000,000 calls (or so many): memory, and resume after a kill",
+    )
     parser.add_argument("--write", action="store_true", help=f"write {DOC_PATH.relative_to(ROOT)}")
     parser.add_argument("--json", action="store_true")
     default = Path(tempfile.gettempdir()) / "nexa-benchmark-peers"
@@ -350,7 +418,7 @@ def main() -> None:
         if options.crowd:
             results["crowd"] = measure_crowd(options.cache, Path(name), max(20_000, options.rows))
         if options.million:
-            results["memory"] = measure_memory(bench, 1_000_000)
+            results["long"] = measure_long_run(bench, options.million)
     page = render(results)
     print(json.dumps(results, indent=2) if options.json else page)
     if options.write:

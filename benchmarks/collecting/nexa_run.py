@@ -36,12 +36,11 @@ BEAT_SECONDS = 0.005
 
 
 class Watch:
-    """Samples of loop lag, of commits of the journal and of resident memory."""
+    """Samples of loop lag and of commits of the journal."""
 
     def __init__(self) -> None:
         self.lags: list[float] = []
         self.commits: list[float] = []
-        self.memory: list[float] = []
         self._over = threading.Event()
 
     def watch_loops(self) -> None:
@@ -86,24 +85,13 @@ class Watch:
             if took > 1e-4:  # there was something to write
                 self.commits.append(took)
 
-    def watch_memory(self) -> None:
-        """Resident megabytes, twice a second."""
-
-        def look() -> None:
-            page = os.sysconf("SC_PAGE_SIZE") / 2**20
-            while not self._over.wait(0.5):
-                self.memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * page)
-
-        threading.Thread(target=look, daemon=True).start()
-
     def end(self) -> dict[str, Any]:
-        """The 99th percentiles in milliseconds, and the memory over time."""
+        """The 99th percentiles in milliseconds."""
         self._over.set()
         return {
             "lag_p99_ms": percentile(self.lags, 0.99) * 1000,
             "commit_p99_ms": percentile(self.commits, 0.99) * 1000,
             "commits": len(self.commits),
-            "memory_mb": self.memory,
         }
 
 
@@ -135,7 +123,6 @@ def main() -> None:
         if options.watch:
             watch.watch_loops()
             watch.watch_journals()
-        watch.watch_memory()
         clock = Stopwatch()
         pipeline.run(run_id="bench")
         seen = watch.end()
