@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -155,9 +155,11 @@ async def _run_phases(context: Context, outcome: Outcome, phases: Sequence[str])
     if "train" in phases and pipeline.train is not None:
         with _phase(context, outcome, "train"):
             outcome.results |= await _off_loop(lambda: train_run(context))
+        _require_decision(outcome.results["training"])
     if "evaluate" in phases and pipeline.evaluate is not None:
         with _phase(context, outcome, "evaluate"):
             outcome.results |= await evaluate_run(context)
+        _require_decision(outcome.results["evaluation"])
 
 
 async def _off_loop(work: Callable[[], Any]) -> Any:
@@ -170,6 +172,12 @@ def _require_pass(iteration: Iteration) -> None:
         raise Stop("waiting", judged.reason)
     if judged.decision is not Decision.PROCEED:
         raise Stop("stopped", judged.reason)
+
+
+def _require_decision(result: Mapping[str, Any]) -> None:
+    """End the run where the gate of a later phase, or a person, decided STOP."""
+    if result.get("decision") == Decision.STOP:
+        raise Stop("stopped", result["reason"])
 
 
 def _require_scale(context: Context, scaled: Scaled) -> None:

@@ -15,6 +15,7 @@ from nexa_core.engine.arms import FAIL_OVER, Arm, Predictions, run_arm
 from nexa_core.engine.comparison import Compared, compare_outcomes
 from nexa_core.engine.context import Context
 from nexa_core.engine.dispatch import Dispatch
+from nexa_core.engine.evaluation_gate import judge_evaluation, register
 from nexa_core.engine.items import Items, bind_items, read_items
 from nexa_core.engine.packaging import read_manifest
 from nexa_core.engine.plan import Plan
@@ -129,16 +130,24 @@ async def evaluate_run(context: Context) -> dict[str, Any]:
     assert settings is not None
     items = _find_items(context, settings)
     arms = _bind_arms(context, settings)
+    scoring = bind_scoring(context.plan, settings)
+    names = [arm.name for arm in arms]
+    headline = next((pair for pair in COMPARED if {*pair} <= {*names}), None)
+    registered = register(context, settings, items, arms, scoring.name, headline)
     found = await evaluate(
         items,
         arms,
-        bind_scoring(context.plan, settings),
+        scoring,
         context.run.evaluation,
         context.dispatch,
         pipeline.fail_over,
         warnings=pipeline.warnings_of_evaluation,
     )
-    return {"evaluation": found.summarise(settings.alpha)}
+    summary = found.summarise(settings.alpha)
+    review = judge_evaluation(context, settings, registered, found)
+    if review is not None:
+        summary |= {"decision": review.decision, "reason": review.reason, "review": review.hash}
+    return {"evaluation": summary}
 
 
 def check_evaluation(plan: Plan, items: Items | None) -> None:
@@ -159,6 +168,12 @@ def check_evaluation(plan: Plan, items: Items | None) -> None:
             raise UnknownNameError("evaluation arm", name, ARMS, place)
     if TUNED in settings.arms and pipeline.train is None:
         raise _miss_student(place)
+    if settings.require and not any({*pair} <= {*settings.arms} for pair in COMPARED):
+        raise UsageError(
+            "'evaluate.require: better' needs two arms to compare.",
+            f"Name two of {', '.join(ARMS)} in evaluate.arms.",
+            pipeline.place("evaluate.require"),
+        )
     bind_scoring(plan, settings)
     check_rubric(plan, items)
     if FEW_SHOT in settings.arms:

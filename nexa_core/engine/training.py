@@ -14,10 +14,11 @@ from typing import Any
 
 from nexa_core.engine.budget import Budget
 from nexa_core.engine.context import Context, RunInterrupted
-from nexa_core.engine.health import assess_training, describe_illness
+from nexa_core.engine.health import describe_illness, measure_training
 from nexa_core.engine.machine import MachineTime
 from nexa_core.engine.packaging import read_manifest
 from nexa_core.engine.plan import Plan
+from nexa_core.engine.verdicts import decide_phase
 from nexa_core.errors import (
     BudgetError,
     NexaError,
@@ -83,12 +84,24 @@ def train_run(context: Context) -> dict[str, Any]:
     )
     if before.total and not path.exists():  # another training took the folder
         note(0, 0)
-    checks = assess_training(context.plan.plugins, order.out)
+    return {"training": {**summarise(manifest, order.out), **_judge_health(context, order.out)}}
+
+
+def _judge_health(context: Context, folder: Path) -> dict[str, Any]:
+    """The health of the training, decided and on record; a sick one ends the run, unless signed."""
+    health = measure_training(context.plan.plugins, folder)
+    if health is None:
+        return {"health": []}
+    checks = health.checks
+    review = decide_phase(context, "train", health.gate, health.look, health.tallies)
     illness = describe_illness(checks)
     if illness is not None:
         context.announcer.announce(WarningRaised(illness))
-    health = {"health": [check.as_json() for check in checks]}
-    return {"training": {**summarise(manifest, order.out), **health}}
+    return {
+        "health": [check.as_json() for check in checks],
+        "decision": review.decision,
+        "reason": illness or review.reason,
+    }
 
 
 def train_dataset(

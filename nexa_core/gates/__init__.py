@@ -13,7 +13,7 @@ from nexa_core.gates.decision import (
     settle,
 )
 from nexa_core.gates.drift import assess_drift, drift_alpha, rule_on_drift
-from nexa_core.gates.paired import GAIN, assess_pairs, evaluation_gate
+from nexa_core.gates.paired import GAIN, assess_pairs, describe_plan, evaluation_gate
 from nexa_core.gates.planning import Assumption, RulePlan, never_passes, plan, rows_auto
 from nexa_core.gates.reading import gate_from, read_gate
 from nexa_core.gates.rules import Gate, ReviewerUse, Rule, bind_gate
@@ -37,6 +37,7 @@ __all__ = [
     "conclude",
     "decide",
     "describe",
+    "describe_plan",
     "drift_alpha",
     "evaluation_gate",
     "gate_from",

@@ -78,6 +78,9 @@ def settle(checks: Sequence[GateCheck]) -> Ruling:
     if failed:
         return Ruling(Decision.STOP, join(describe(check) for check in failed))
     open_ = [check.metric for check in hard if check.verdict is Verdict.INCONCLUSIVE]
+    if not hard:
+        told = join(describe(check) for check in checks)
+        return Ruling(Decision.PROCEED, f"Reported, decides nothing: {told}" if told else "")
     if not open_:
         return Ruling(Decision.PROCEED, _proceed_reason(hard))
     reason = f"No hard check fails; undecided: {', '.join(open_)}."
@@ -218,8 +221,6 @@ def _turn_down(reason: str, iteration: int, max_iterations: int) -> Ruling:
 
 def _proceed_reason(hard: Sequence[GateCheck]) -> str:
     bare = [check.metric for check in hard if not check.certified]
-    if not hard:
-        return "No hard rule applies."
     if bare and all(check.basis == "census" for check in hard):
         return f"All {len(hard)} hard checks hold over every row there is."
     note = f" Decided on the observed rows, uncertified: {', '.join(bare)}." if bare else ""

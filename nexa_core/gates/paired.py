@@ -9,7 +9,7 @@ from nexa_core import stats
 from nexa_core.gates.rules import Gate, Rule
 from nexa_core.records import GateCheck, Verdict
 
-__all__ = ["GAIN", "assess_pairs", "evaluation_gate"]
+__all__ = ["GAIN", "assess_pairs", "describe_plan", "evaluation_gate"]
 
 GAIN = "accuracy_gain"
 """The accuracy of the second arm minus that of the first."""
@@ -28,14 +28,16 @@ def assess_pairs(
     """PASS where the second arm is better by the registered test, else FAIL.
 
     `tallies[GAIN]` holds a (both right), b (first only), c (second only), d (neither), and, for
-    `terms["test"] == "sign_flip"`, the p-value of the test over clusters. Better means: p < alpha,
+    `terms["test"] == "sign_flip"`, the items won minus lost of every cluster. Better means: p < alpha,
     c > b, and a gain of at least the registered effect. Bounds are Newcombe's at the gate's
     confidence.
     """
     (rule,), found = gate.rules, tallies[GAIN]
     alpha = float(terms["alpha"])
     pairs = stats.compare_pairs(found["a"], found["b"], found["c"], found["d"], 1.0 - alpha)
-    p = float(found["p"]) if terms["test"] == "sign_flip" else pairs.p_midp
+    p = pairs.p_midp
+    if terms["test"] == "sign_flip":
+        p = stats.sign_flip([[each] for each in found["clusters"]])
     better = p < alpha and pairs.c > pairs.b and pairs.delta >= rule.threshold
     return (
         GateCheck(
@@ -54,4 +56,19 @@ def assess_pairs(
             aggregate="difference",
             basis="paired",
         ),
+    )
+
+
+def describe_plan(terms: Mapping[str, Any]) -> str:
+    """What was fixed before an evaluation, in a sentence."""
+    pair = terms["compared"]
+    if pair is None:
+        return f"{terms['n']:,} items ({terms['items']}), and no two arms to compare."
+    test = "sign flips of clusters" if terms["test"] == "sign_flip" else "McNemar's mid-p"
+    needs = f" by at least {100 * terms['effect']:.3g} points" if terms["effect"] else ""
+    decides = "the run fails otherwise" if terms["required"] else "reported, decides nothing"
+    after = " Amends a plan whose result may have been seen." if "amends" in terms else ""
+    return (
+        f"Registered before an arm was asked: {pair[1]} beats {pair[0]}{needs} on {terms['n']:,} items "
+        f"({terms['items']}), {test}, two-sided, at {terms['alpha']:g}; {decides}.{after}"
     )

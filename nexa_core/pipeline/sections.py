@@ -310,7 +310,8 @@ class Evaluate(Settings):
     """Base against tuned on items a student never saw: a named or file source, or rows held out.
 
     `few_shot` names the prompt of the few-shot arm; `require: better` makes the run fail (exit 1)
-    unless tuned beats base at `alpha`.
+    unless the second arm beats the first at `alpha` and by at least `effect` (0.02 is two points).
+    `cluster` names a column of the items: those that share a value are tested as one.
     """
 
     items: str | None = None
@@ -320,6 +321,8 @@ class Evaluate(Settings):
     few_shot: str | None = None
     alpha: Annotated[Number, Field(gt=0, lt=1)] = 0.05
     max_tokens: Count | None = None
+    effect: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    cluster: str | None = None
     require: Literal["better"] | None = None
 
     @model_validator(mode="after")

@@ -39,7 +39,13 @@ def explain_check(check: GateCheck, rule: Rule) -> str:
     """What was measured, how sure that is, what would have passed, and how many rows more."""
     told = describe(check)
     limit = rule.failure_limit
-    if check.verdict is Verdict.PASS or not check.certified or limit is None or check.alpha is None:
+    if (
+        check.verdict is Verdict.PASS
+        or check.basis != "evidence"
+        or not check.certified
+        or limit is None
+        or check.alpha is None
+    ):
         return told
     most = int(pass_limits(limit, check.alpha, check.n)[check.n])
     failing = check.n - int(check.k) if rule.counts_good else int(check.k)

@@ -14,7 +14,7 @@ from nexa_core.records import Evidence, GateCheck, Opinion, content_hash
 
 __all__ = ["SAMPLES", "TEXT_LIMIT", "Method", "Review", "as_recorded"]
 
-Method = Literal["gate", "drift", "paired"]
+Method = Literal["gate", "drift", "paired", "plan"]
 
 FORMAT = 1
 SAMPLES = 8
@@ -40,8 +40,9 @@ class Review:
     opinion; `prices` what those models cost, and `track` what became of earlier patches.
 
     `phase` is the phase that was decided on; those after the pilot have iteration 0. `method` says how
-    the checks were made: by the gate's rules, as drift against the pilot, or by the paired test of an
-    evaluation; `terms` is what was fixed for that beforehand.
+    the checks were made: by the gate's rules, as drift against the pilot, by the paired test of an
+    evaluation, or not at all, where a plan of a test is put on record; `terms` is what was fixed
+    beforehand.
 
     Added by `write_review`: `number` from 1, `previous` (the hash before it, "" for the first),
     `created_at` (ISO 8601, UTC) and `hash`.
@@ -159,6 +160,8 @@ class Review:
         gate = Gate.from_json(self.gate)
         if self.method == "drift":
             return assess_drift(gate, self.terms["pilot"], self.tallies, self.look.alpha)
+        if self.method == "plan":
+            return ()
         if self.method == "paired":
             return assess_pairs(gate, self.tallies, self.terms)
         return assess_gate(gate, self.tallies, self.look)

@@ -14,6 +14,7 @@ from nexa_core.gates import (
     Ruling,
     conclude,
     decide,
+    describe_plan,
     drift_alpha,
     rule_on_drift,
     settle,
@@ -107,6 +108,8 @@ def _rule(review: Review, gate: Gate, checks: tuple[GateCheck, ...]) -> Ruling:
     """What the checks lead to: in the pilot more rows or other parameters, later PROCEED or STOP."""
     if review.method == "drift":
         return rule_on_drift(gate, checks, review.terms["pilot"])
+    if review.method == "plan":
+        return Ruling(Decision.PROCEED, describe_plan(review.terms))
     if review.phase != "pilot":
         overridden = review.terms.get("overridden", ())
         return settle([check for check in checks if check.metric not in overridden])

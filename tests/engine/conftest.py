@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from nexa_core.actions import running
+from nexa_core.actions import reviewing, running
 from nexa_core.engine.campaign import PHASES, Outcome
 from nexa_core.pipeline import pipeline_from
 from nexa_core.plugins import load_plugins
+from nexa_core.store.runs import open_run
 from nexa_core.workspace import Workspace, find_workspace
 
 PLUGIN = """
@@ -148,3 +149,25 @@ def strict_gate(workspace: Workspace) -> str:
     (workspace.root / "gates").mkdir()
     (workspace.root / "gates" / "strict.yaml").write_text(GATE)
     return "strict"
+
+
+@pytest.fixture
+def decisions(workspace: Workspace) -> Callable[[str], list[tuple[str, str, bool]]]:
+    """The gate, the decision, and whether it waits, of every record of a run."""
+
+    def show(run: str) -> list[tuple[str, str, bool]]:
+        found = reviewing.gate_show(run, workspace=workspace)
+        return [(review.gate_name, review.decision, review.waiting) for review in found]
+
+    return show
+
+
+@pytest.fixture
+def resume(workspace: Workspace) -> Callable[[str], Outcome]:
+    """Takes a run up again."""
+
+    def go_on(run: str) -> Outcome:
+        plugins = load_plugins(workspace, announce=lambda text: None)
+        return running.resume(open_run(workspace.artifacts_path, run), workspace, plugins)
+
+    return go_on

@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 
-from nexa_core.actions import reviewing, running
+from nexa_core.actions import reviewing
 from nexa_core.actions.signing import sign
-from nexa_core.plugins import load_plugins
-from nexa_core.store.runs import open_run
 from nexa_core.workspace import Workspace
 
 GATE = """\
@@ -61,24 +59,13 @@ def worsen(workspace: Workspace, after: int, share: float, runaway: bool = False
     path.write_text(text)
 
 
-def gates_of(workspace: Workspace, run: str) -> list[tuple[str, str, bool]]:
-    return [
-        (r.gate_name, r.decision, r.waiting) for r in reviewing.gate_show(run, workspace=workspace)
-    ]
-
-
-def resume(workspace: Workspace, run: str) -> Any:
-    plugins = load_plugins(workspace, announce=lambda text: None)
-    return running.resume(open_run(workspace.artifacts_path, run), workspace, plugins)
-
-
 def test_a_stable_scale_goes_through_and_is_decided_on_record(
-    run: Any, watched: dict[str, Any], workspace: Workspace
+    run: Any, watched: dict[str, Any], workspace: Workspace, decisions: Any
 ) -> None:
     """No alarm; the decision over all rows is a record in the same chain, and replays."""
     outcome = run(watched, "stable")
     assert outcome.status == "done"
-    assert gates_of(workspace, "stable") == [
+    assert decisions("stable") == [
         ("watched", "PROCEED", False),
         ("scale_qc", "PROCEED", False),
     ]
@@ -86,7 +73,7 @@ def test_a_stable_scale_goes_through_and_is_decided_on_record(
 
 
 def test_drift_pauses_scale_until_a_person_signs(
-    run: Any, watched: dict[str, Any], workspace: Workspace
+    run: Any, watched: dict[str, Any], workspace: Workspace, decisions: Any, resume: Any
 ) -> None:
     """Acceptance falls from 90 % to 45 %, over a limit of 30 %: exit 10 with most rows unspent; signed, it goes on."""
     worsen(workspace, after=170, share=0.5)
@@ -95,23 +82,23 @@ def test_drift_pauses_scale_until_a_person_signs(
     assert "acceptance_rate has drifted" in outcome.reason and "nexa gate sign" in outcome.reason
     rows = sum(unit.source_rows for unit in outcome.units)
     assert rows < 600 and not (workspace.artifacts_path / "drifting" / "dataset").exists()
-    assert resume(workspace, "drifting").exit_code == 10
-    assert gates_of(workspace, "drifting")[1:] == [("drift", "STOP", True)]
+    assert resume("drifting").exit_code == 10
+    assert decisions("drifting")[1:] == [("drift", "STOP", True)]
     sign("drifting", "PROCEED", "good enough", workspace=workspace, signer="ada")
-    after = resume(workspace, "drifting")
+    after = resume("drifting")
     assert (after.status, sum(unit.source_rows for unit in after.units)) == ("done", 700)
     assert not reviewing.gate_replay("drifting", workspace=workspace)["differences"]
     assert not reviewing.gate_verify("drifting", workspace=workspace)["problems"]
 
 
 def test_a_drift_that_is_signed_to_stop_ends_the_run(
-    run: Any, watched: dict[str, Any], workspace: Workspace
+    run: Any, watched: dict[str, Any], workspace: Workspace, resume: Any
 ) -> None:
     """Exit 1, nothing packaged, and no further row."""
     worsen(workspace, after=170, share=0.5)
     before = sum(unit.source_rows for unit in run(watched, "ended").units)
     sign("ended", "STOP", "not this", workspace=workspace, signer="ada")
-    outcome = resume(workspace, "ended")
+    outcome = resume("ended")
     assert (outcome.status, outcome.exit_code) == ("stopped", 1)
     assert sum(unit.source_rows for unit in outcome.units) == before
 
@@ -128,7 +115,7 @@ def test_drift_can_be_left_unwatched(
 
 
 def test_a_scale_whose_gate_cannot_hold_ends_at_once_unpackaged(
-    run: Any, watched: dict[str, Any], workspace: Workspace
+    run: Any, watched: dict[str, Any], workspace: Workspace, decisions: Any
 ) -> None:
     """Every answer runs away: certain after few shards; exit 1, no dataset, on record."""
     worsen(workspace, after=170, share=0.0, runaway=True)
@@ -137,13 +124,13 @@ def test_a_scale_whose_gate_cannot_hold_ends_at_once_unpackaged(
     assert (outcome.status, outcome.exit_code) == ("stopped", 1)
     assert sum(unit.source_rows for unit in outcome.units) < 700
     assert not (workspace.artifacts_path / "failing" / "dataset").exists()
-    assert gates_of(workspace, "failing")[-1] == ("scale_qc", "STOP", False)
+    assert decisions("failing")[-1] == ("scale_qc", "STOP", False)
     summary = workspace.artifacts_path / "failing" / "scale" / "qc_summary.json"
     assert json.loads(summary.read_text())["decision"] == "FAIL"
 
 
 def test_what_was_under_way_at_a_pause_is_not_asked_again(
-    run: Any, watched: dict[str, Any], workspace: Workspace
+    run: Any, watched: dict[str, Any], workspace: Workspace, resume: Any
 ) -> None:
     """Several shards at once over an endpoint: few more calls after the pause, none of them twice."""
     worsen(workspace, after=170, share=0.5)
@@ -152,6 +139,6 @@ def test_what_was_under_way_at_a_pause_is_not_asked_again(
     log = workspace.root / "asked.log"
     assert outcome.exit_code == 10 and len(log.read_text().split()) < 700
     sign("busy", "PROCEED", "go on", workspace=workspace, signer="ada")
-    assert resume(workspace, "busy").status == "done"
+    assert resume("busy").status == "done"
     asked = log.read_text().split()
     assert len(asked) == len(set(asked)) == 700
