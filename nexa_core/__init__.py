@@ -13,6 +13,9 @@ if TYPE_CHECKING:
         check,
         judge,
     )
+    from nexa_core.documents import (
+        read_yaml,
+    )
     from nexa_core.errors import (
         BudgetError,
         CallFailed,
@@ -160,6 +163,7 @@ _ABOVE = {
     "Mode": "structured",
     "tell_form": "structured",
     "write_form": "structured",
+    "read_yaml": "documents",
     "refuse_changes": "gates",
 }
 
@@ -273,6 +277,7 @@ __all__ = [
     "judge",
     "load",
     "mark_data",
+    "read_yaml",
     "refuse_changes",
     "suggest",
     "tell_form",

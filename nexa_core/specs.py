@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -144,6 +144,9 @@ class ReviewerSpec(Spec):
     build: Callable[..., Reviewer]
     asks: bool = False
     prompt: str | None = None
+    freeze: Callable[[Mapping[str, Any], Path], Mapping[str, Any]] | None = None
+    """Reads the files that the options name, once, when a run begins: (options, the workspace's
+    folder) to options that say the same without them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -157,6 +158,7 @@ def _read_gate(pipeline: Pipeline, plugins: Plugins) -> Gate | None:
     )
     for use in gate.reviewers:
         _check_reviewer(pipeline, plugins.reviewers.get(use.name, use.place), use)
+    gate = replace(gate, reviewers=tuple(_freeze(use, plugins) for use in gate.reviewers))
     metrics = {spec.name: spec for spec in plugins.metrics.specs()}
     return bind_gate(gate.with_fail_over(pipeline.fail_over), metrics)
 
@@ -174,6 +176,14 @@ def _check_reviewer(pipeline: Pipeline, spec: ReviewerSpec, use: ReviewerUse) ->
         )
     fix = f"Add `{role}` under `models` of the pipeline."
     raise UnknownNameError("model role", str(role), pipeline.models, use.place, fix)
+
+
+def _freeze(use: ReviewerUse, plugins: Plugins) -> ReviewerUse:
+    """A reviewer's use with the files that it names read: the run keeps what they say now."""
+    spec: ReviewerSpec = plugins.reviewers.get(use.name, use.place)
+    if spec.freeze is None:
+        return use
+    return replace(use, options=spec.freeze(use.options, plugins.workspace.root))
 
 
 def _read_reviewer_prompts(gate: Gate | None, plugins: Plugins) -> dict[str, Prompt]:

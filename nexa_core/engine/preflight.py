@@ -45,6 +45,8 @@ def check_plan(plan: Plan, artifacts: Path, rows_only: bool = False) -> list[str
     # Built here so that a wrong option or a missing column is found before the first call.
     _ = plan.metrics
     plan.build_checks()
+    for use in plan.gate.reviewers if plan.gate else ():
+        plan.build_reviewer(use)
     return [*_warn_of_unused(plan), *warnings]
 
 

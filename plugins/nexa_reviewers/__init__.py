@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from nexa_core import Reviewer, ReviewerSpec, hookimpl
@@ -19,6 +20,8 @@ def register_reviewers() -> Iterable[ReviewerSpec]:
             "policy",
             "Rules from failing metrics to parameter moves inside search_space; asks no model.",
             _build("policy", "Policy"),
+            lambda: _load("own_rules", "PolicyOptions"),
+            freeze=_read_rules,
         ),
         ReviewerSpec(
             "llm",
@@ -42,6 +45,10 @@ def _build(module: str, name: str) -> Callable[[Any], Reviewer]:
         return reviewer
 
     return build
+
+
+def _read_rules(options: Mapping[str, Any], folder: Path) -> Any:
+    return _load("own_rules", "read_rules")(options, folder)
 
 
 def _load(module: str, name: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from nexa_core import Evidence, GateCheck, Verdict
 from nexa_reviewers.gaps import measure_gap, metric_name
-from nexa_reviewers.rules import find_rule
+from nexa_reviewers.rules import RuleBase, find_rule
 
 __all__ = ["find_bound", "has_failed", "was_tried"]
 
@@ -52,14 +52,16 @@ def _stayed(old: _Measured, new: _Measured) -> bool:
     return told and new.rate > _HELPED * old.rate
 
 
-def find_bound(path: str, knob: str, direction: str, evidence: Evidence) -> float | None:
+def find_bound(
+    path: str, knob: str, direction: str, evidence: Evidence, base: RuleBase
+) -> float | None:
     """The nearest value ahead at which another metric wanted the knob turned back, or None."""
     here = evidence.parameters.get(path)
     back = "down" if direction == "up" else "up"
     seen = [
         state.parameters.get(path)
         for state in _states(evidence)[:-1]
-        if any(_wants(check, knob, back) for check in state.checks)
+        if any(_wants(check, knob, back, base) for check in state.checks)
     ]
     ahead = [x for x in seen if _direction(here, x) == direction and isinstance(x, int | float)]
     return (min(ahead) if direction == "up" else max(ahead)) if ahead else None
@@ -84,8 +86,8 @@ def _states(evidence: Evidence) -> Sequence[_State]:
     return [*past, _State(evidence.parameters, evidence.checks)]
 
 
-def _wants(check: GateCheck, knob: str, direction: str) -> bool:
-    rule = find_rule(metric_name(check), check.rule)
+def _wants(check: GateCheck, knob: str, direction: str, base: RuleBase) -> bool:
+    rule = find_rule(metric_name(check), check.rule, base)
     failed = check.hard and check.verdict == Verdict.FAIL
     return bool(
         failed and rule and any((m.knob, m.direction) == (knob, direction) for m in rule.moves)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["KNOBS", "RULES", "Knob", "Move", "MoveRule", "find_rule"]
+__all__ = ["KNOBS", "OTHER_KNOB", "RULES", "Knob", "Move", "MoveRule", "RuleBase", "find_rule"]
 
 Direction = Literal["down", "up", "other"]
 
@@ -34,6 +35,8 @@ KNOBS = {
     "max_tokens": Knob(None, "ratio", digits=0),
 }
 """By the last word of a parameter's path; `prompt` and all else with choices has no size."""
+OTHER_KNOB = Knob(None, "ratio", digits=4)
+"""A parameter that only a user's rule knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,14 @@ class Move:
     """Turn a knob.
 
     `from_gap`: at once only where the failure rate is at least that many times its limit; else when
-    no move before it is left.
+    no move before it is left. `to`: the value that is turned to, in one go, where it lies ahead;
+    without it the size of the turn follows from the gap.
     """
 
     knob: str
     direction: Direction
     from_gap: float = 0.0
+    to: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +66,24 @@ class MoveRule:
     of_answer: bool = True
 
 
-def _tighten(*more: Move) -> tuple[Move, ...]:
-    """Colder, then narrower where the gap is wide."""
-    return (Move("temperature", "down"), Move("top_p", "down", 2.0), *more)
-
-
 _LAST = 1e9
+_HARMLESS = 1.15
+"""The highest repetition penalty that does no harm: a higher one pushes a model off the tokens that end an answer."""
+_EASE = Move("repetition_penalty", "down", to=_HARMLESS)
 
-RULES: dict[str, dict[str, MoveRule]] = {
+
+def _raise(from_gap: float = _LAST) -> Move:
+    return Move("repetition_penalty", "up", from_gap, to=_HARMLESS)
+
+
+def _tighten(*more: Move) -> tuple[Move, ...]:
+    """A penalty that is too high eased, colder, then narrower where the gap is wide."""
+    return (_EASE, Move("temperature", "down"), Move("top_p", "down", 2.0), *more)
+
+
+RuleBase = Mapping[str, Mapping[str, MoveRule]]
+
+RULES: RuleBase = {
     "failed_rate": {
         "": MoveRule((), "failed calls are errors of an endpoint or a parser: look at the calls")
     },
@@ -84,19 +99,19 @@ RULES: dict[str, dict[str, MoveRule]] = {
     },
     "runaway_rate": {
         "": MoveRule(
-            _tighten(Move("repetition_penalty", "up", _LAST), Move("prompt", "other", _LAST)),
+            _tighten(_raise(), Move("prompt", "other", _LAST)),
             "hot sampling leaves the answer and begins the next record",
         )
     },
     "token_limit_rate": {
         "": MoveRule(
-            _tighten(Move("repetition_penalty", "up", 4.0), Move("max_tokens", "up", _LAST)),
+            _tighten(_raise(4.0), Move("max_tokens", "up", _LAST)),
             "answers that ramble or loop are cut at the token limit",
         )
     },
     "delimiter_leakage": {
         "": MoveRule(
-            _tighten(Move("repetition_penalty", "up", _LAST), Move("prompt", "other", _LAST)),
+            _tighten(_raise(), Move("prompt", "other", _LAST)),
             "hot sampling writes the record's delimiters into the answer",
         )
     },
@@ -184,7 +199,7 @@ RULES: dict[str, dict[str, MoveRule]] = {
 metrics want one knob turned both ways, the earlier one has it."""
 
 
-def find_rule(metric: str, op: str) -> MoveRule | None:
+def find_rule(metric: str, op: str, base: RuleBase = RULES) -> MoveRule | None:
     """The rule for a metric that fails under an operator of a gate."""
-    by_op = RULES.get(metric, {})
+    by_op = base.get(metric, {})
     return by_op.get(op, by_op.get(""))

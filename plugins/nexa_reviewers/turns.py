@@ -7,23 +7,25 @@ from typing import Any
 
 from nexa_core import Evidence
 from nexa_reviewers.history import find_bound, was_tried
-from nexa_reviewers.rules import KNOBS, Knob, Move
+from nexa_reviewers.rules import KNOBS, OTHER_KNOB, Knob, Move, RuleBase
 
 __all__ = ["turn"]
 
 
-def turn(path: str, move: Move, strength: float, evidence: Evidence) -> Any | None:
+def turn(path: str, move: Move, strength: float, evidence: Evidence, base: RuleBase) -> Any | None:
     """The parameter's new value; None where it cannot move that way."""
     space, old = evidence.search_space[path], evidence.parameters.get(path)
     if move.direction == "other":
         fresh = [c for c in space.get("choices", ()) if c != old]
         return next((c for c in fresh if not was_tried(path, c, evidence)), None)
-    knob = KNOBS[move.knob]
+    knob = KNOBS.get(move.knob.rpartition(".")[2], OTHER_KNOB)
     start = knob.default if old is None else old
     if isinstance(start, bool) or not isinstance(start, int | float):
         return None
-    goal = _goal(start, move.direction, strength, knob)
-    bound = find_bound(path, move.knob, move.direction, evidence)
+    goal = _goal(start, move.direction, strength, knob) if move.to is None else move.to
+    if (goal - start) * (1 if move.direction == "up" else -1) <= 0:
+        return None
+    bound = find_bound(path, move.knob, move.direction, evidence, base)
     if bound is not None and (goal >= bound if move.direction == "up" else goal <= bound):
         goal = (start + bound) / 2
     if "choices" in space:

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import nexa_checks
 import nexa_reviewers
 from nexa_core import Evidence, GateCheck, Verdict, gates
+from nexa_core.plugins import load_plugins
+from nexa_core.workspace import find_workspace
 from nexa_reviewers.policy import Policy
 from nexa_reviewers.rules import RULES, find_rule
 
@@ -135,7 +136,7 @@ def test_the_earlier_rule_has_the_knob_where_two_want_it():
 
 def test_nothing_to_turn_is_an_empty_patch_with_the_reason():
     """Parameters at the end of their range, an empty space and failed calls propose nothing."""
-    ends = {T: 0.05, P: 0.5, R: 1.5}
+    ends = {T: 0.05, P: 0.5, R: 1.15}
     for opinion in (propose(check(), parameters=ends), propose(check(), space={})):
         assert opinion.changes == {}
         assert "nothing in search_space is left to turn" in opinion.reason
@@ -206,9 +207,9 @@ def test_no_proposal_leaves_the_search_space(metric, k, more, rule, verdict, sta
     assert opinion == propose(found, parameters=parameters, space=space)
 
 
-def test_every_shipped_metric_has_a_rule():
+def test_every_shipped_metric_has_a_rule(tmp_path):
     """What the shipped metrics can report, the policy knows under every operator."""
-    metrics = {spec.name for spec in nexa_checks.register_metrics()}
+    metrics = {spec.name for spec in load_plugins(find_workspace(tmp_path)).metrics.specs()}
     assert metrics <= set(RULES)
     assert all(find_rule(name, op) for name in metrics for op in ("below", "at_least", "equals"))
 
@@ -224,3 +225,45 @@ def test_what_passes_is_left_alone():
     """After PASS the policy has nothing to say and no veto."""
     opinion = propose(replace(check(), verdict=Verdict.PASS))
     assert (opinion.changes, opinion.veto) == ({}, False)
+
+
+def test_a_penalty_that_is_too_high_is_eased_before_anything_is_left_to_chance():
+    """Above 1.15 it makes a model run away by itself: it goes back there at once, not by steps."""
+    opinion = propose(check(k=110), parameters={T: 0.2, P: 1.0, R: 1.4})
+    assert opinion.changes[R] == 1.15
+    assert propose(check(), parameters={T: 0.2, P: 1.0, R: 1.05}).changes.get(R) is None
+
+
+def test_no_rule_raises_a_penalty_to_where_it_does_harm():
+    """What is raised ends at 1.15, however wide the gap."""
+    rates = check("token_limit_rate", 140, 150, threshold=0.1)
+    assert propose(rates, parameters={T: 0.2, P: 1.0, R: 1.05}).changes[R] == 1.15
+
+
+def test_a_users_rules_replace_the_shipped_one_of_their_metric():
+    """They come first, by operator where it matters, and name whole paths or last words."""
+    rules = {
+        "runaway_rate": {
+            "moves": [{"knob": R, "direction": "up", "to": 1.2}],
+            "why": "our model loops",
+        }
+    }
+    spec = nexa_reviewers.register_reviewers()[0]
+    policy = spec.build(spec.options().model_validate({"rules": rules}))
+    opinion = policy.propose(Evidence(1, 5, (check(),), START, SPACE))
+    assert opinion.changes == {R: 1.2} and "because our model loops" in opinion.reason
+    other = check("token_limit_rate", 40, 150, threshold=0.1)
+    assert T in policy.propose(Evidence(1, 5, (other,), START, SPACE)).changes
+
+
+def test_a_file_of_rules_is_read_once(tmp_path):
+    """The run keeps what the file said when it began."""
+    (tmp_path / "rules.yaml").write_text("my_rate: {moves: [], why: nothing mends it}\n")
+    spec = nexa_reviewers.register_reviewers()[0]
+    frozen = spec.freeze({"rules": "rules.yaml"}, tmp_path)
+    (tmp_path / "rules.yaml").unlink()
+    policy = spec.build(spec.options().model_validate(frozen))
+    assert (
+        "nothing mends it"
+        in policy.propose(Evidence(1, 5, (check("my_rate"),), START, SPACE)).reason
+    )
