@@ -9,7 +9,8 @@ from pathlib import Path
 
 from nexa_core import Request, Role
 from nexa_core.engine.admission import Admission
-from nexa_core.engine.dispatch import Caller, Dispatch, Line
+from nexa_core.engine.dispatch import Dispatch
+from nexa_core.engine.tries import Caller, Line
 from nexa_core.protocols import Model
 from nexa_core.testing.chaos import Capacity, Entry, RemoteControl
 from nexa_openai.model import build_model

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from nexa_core.engine import dispatch
 from nexa_core.engine.budget import Budget
-from nexa_core.engine.dispatch import Caller, Dispatch, Line
+from nexa_core.engine.dispatch import Dispatch
+from nexa_core.engine.tries import Caller, Line
 from nexa_core.errors import CallFailed, Charge, Failure, NexaError
 from nexa_core.pipeline import Role
 from nexa_core.prices import rates_of

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nexa_core.engine.calls import Calls, Outcome
-from nexa_core.engine.dispatch import Caller, Dispatch, Line
+from nexa_core.engine.dispatch import Dispatch
 from nexa_core.engine.items import Items
 from nexa_core.engine.requests import RequestForm, Subject
 from nexa_core.engine.scoring import Scored, Scoring, read_judgements
 from nexa_core.engine.steps.judge import gather_whole
+from nexa_core.engine.tries import Caller, Line
 from nexa_core.errors import TooManyFailuresError
 from nexa_core.prompts import Prompt
 from nexa_core.protocols import Model

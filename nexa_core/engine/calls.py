@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from nexa_core.engine.deferred import Deferred
-from nexa_core.engine.dispatch import Answer, Caller, CallJournal, Dispatch
+from nexa_core.engine.dispatch import Dispatch
 from nexa_core.engine.requests import Subject, describe_request
+from nexa_core.engine.tries import Answer, Caller, CallJournal
 from nexa_core.errors import NexaError
 from nexa_core.protocols import Model
 from nexa_core.records import Choice, Completion, Request, encode_json, mend_text

@@ -9,10 +9,10 @@ from typing import Any
 
 from nexa_core.engine.calls import Calls
 from nexa_core.engine.context import Context
-from nexa_core.engine.dispatch import Caller
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.requests import Subject
 from nexa_core.engine.steps.judge import Prompt, RowAsker
+from nexa_core.engine.tries import Caller
 from nexa_core.errors import CallFailed, NexaError, PluginError, boundary
 from nexa_core.gates import Gate, ReviewerUse, Ruling, conclude
 from nexa_core.marking import derive_nonce

@@ -16,15 +16,8 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from nexa_core.engine.budget import Reservation
-from nexa_core.engine.dispatch import (
-    MOST_TRIES,
-    Answer,
-    Caller,
-    CallJournal,
-    Dispatch,
-    Line,
-    settle_try,
-)
+from nexa_core.engine.dispatch import MOST_TRIES, Dispatch
+from nexa_core.engine.tries import Answer, Caller, CallJournal, Line, settle_try
 from nexa_core.errors import BudgetError, CallFailed, Charge, Failure, ModelError
 from nexa_core.protocols import BatchModel, BatchState
 from nexa_core.records import Request

@@ -10,21 +10,28 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from nexa_core.engine.admission import LONGEST_PAUSE_SECONDS, Admission, DivertedError
 from nexa_core.engine.budget import Budget, Reservation
 from nexa_core.engine.machine import MachineTime
-from nexa_core.errors import CallFailed, Charge, Failure, ModelError, NexaError
+from nexa_core.engine.tries import (
+    Answer,
+    Caller,
+    CallJournal,
+    Line,
+    class_of,
+    expected_tokens,
+    is_of_call,
+    settle_try,
+    tokens_used,
+)
+from nexa_core.errors import CallFailed, Failure, ModelError, NexaError
 from nexa_core.events import CallsProgressed, Event, WarningRaised
-from nexa_core.pipeline import Role
-from nexa_core.prices import Rates
-from nexa_core.protocols import BatchModel, Model, RemoteModel
-from nexa_core.records import Request, Usage, encode_json
+from nexa_core.protocols import Model
+from nexa_core.records import Request
 
 MOST_TRIES = 6
 """Tries of one call. Those that a 429 refused, or that reached nobody, say nothing about the call and
@@ -41,84 +48,6 @@ LATE_FADES = 0.8
 PROGRESS_SECONDS = 0.5
 
 Ask = Callable[[Model, Request], Awaitable[Any]]
-
-
-class CallJournal(Protocol):
-    """What calls need of a journal."""
-
-    def intend(self, call_id: str, **fields: Any) -> None: ...
-
-    def reply(self, call_id: str, **fields: Any) -> None: ...
-
-    def fail(self, call_id: str, **fields: Any) -> None: ...
-
-
-@dataclass(frozen=True)
-class Line:
-    """A model as a role uses it. `rates` is None where tokens cost nothing or nobody knows what."""
-
-    model: Model
-    role: Role
-    rates: Rates | None = None
-
-    @cached_property
-    def remote(self) -> RemoteModel | None:
-        """The model where it stands behind an endpoint."""
-        return self.model if isinstance(self.model, RemoteModel) else None
-
-    @cached_property
-    def address(self) -> tuple[str, str]:
-        """What limits are kept for: endpoint and model."""
-        return self.remote.endpoint if self.remote else "", self.model.name
-
-    def bound(self, request: Request) -> int:
-        """The most one try may cost, in nano-dollars."""
-        if self.rates is None or self.remote is None:
-            return 0
-        return self.rates.bound(self.remote.bound_tokens(request), most_tokens(request))
-
-    def price(self, usage: Usage) -> int:
-        """What a reply cost, in nano-dollars: as billed where it says so."""
-        if usage.cost_nano is not None:
-            return usage.cost_nano
-        return self.rates.cost(usage) if self.rates is not None else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: the step and the role, and the models that may answer, the first preferred."""
-
-    step: str
-    role: str
-    lines: tuple[Line, ...]
-
-    @property
-    def model(self) -> Model:
-        """The model that is asked first."""
-        return self.lines[0].model
-
-    @property
-    def is_batched(self) -> bool:
-        """Whether completions come from the provider's batch endpoint."""
-        line = self.lines[0]
-        return line.role.batch is True and isinstance(line.model, BatchModel)
-
-
-@dataclass(slots=True)
-class Answer:
-    """What became of a call: the reply or the error in its place, and what the tries cost."""
-
-    model: str
-    started_at: datetime
-    reply: Any = None
-    encoded: bytes = b""
-    """The reply as JSON."""
-    error: Exception | None = None
-    seconds: float = 0.0
-    tries: int = 1
-    failures: list[str] = field(default_factory=list)
-    cost_nano: int = 0
-    at_risk_nano: int = 0
 
 
 class Dispatch:
@@ -201,7 +130,7 @@ class Dispatch:
                 return answer
             if not isinstance(failed, CallFailed):
                 return answer
-            counted += _is_of_call(failed)
+            counted += is_of_call(failed)
             if not failed.failure.may_pass or counted >= MOST_TRIES:
                 return answer
             answer.tries += 1
@@ -251,7 +180,7 @@ class Dispatch:
         except BaseException:
             admission.withdraw()
             raise
-        admission.charge_tokens(_expected_tokens(line, request))
+        admission.charge_tokens(expected_tokens(line, request))
         return time.monotonic(), held
 
     async def _try(self, line: Line, request: Request, ask: Ask) -> tuple[Any, Exception | None]:
@@ -277,16 +206,16 @@ class Dispatch:
         settle_try(failed or reply, request.id, line, held, answer, journal)
         if failed is None:
             used, completed, quota = (
-                _tokens(reply.usage),
+                tokens_used(reply.usage),
                 reply.usage.completion_tokens,
                 reply.quota,
             )
             self.answered += 1
         else:
             used, completed, quota = 0, 0, None
-            self.failures[_class_of(failed)] += 1
+            self.failures[class_of(failed)] += 1
             self._tell_form(failed)
-        admission.charge_tokens(used - _expected_tokens(line, request))
+        admission.charge_tokens(used - expected_tokens(line, request))
         seen = failed if isinstance(failed, CallFailed) else None
         admission.leave(began, seen, completed, quota, self._late)
         if isinstance(failed, NexaError):
@@ -382,83 +311,3 @@ class Dispatch:
 def _finish(nap: asyncio.Future[None]) -> None:
     if not nap.done():
         nap.set_result(None)
-
-
-def settle_try(
-    found: Any,
-    call_id: str,
-    line: Line,
-    held: Reservation,
-    answer: Answer,
-    journal: CallJournal | None,
-) -> None:
-    """Journal one reply, or the exception in its place, then settle its money and note both.
-
-    The journal comes first: what is settled is on record.
-    """
-    if isinstance(found, Exception):
-        cost, risk = charge_of(found, line, held.nano)
-        answer.error = found
-        answer.failures.append(_class_of(found))
-        if journal is not None:
-            money = {"cost_nano": cost, "at_risk_nano": risk}
-            journal.fail(call_id, role=held.role, **money, **describe_failure(found))
-    else:
-        cost, risk = line.price(found.usage), 0
-        answer.reply, answer.error = found, None
-        answer.encoded = encode_json(found.as_json())
-        if journal is not None:
-            fields = {"reply": answer.encoded, "cost_nano": cost, "model": line.model.name}
-            journal.reply(call_id, role=held.role, **fields)
-    if risk:
-        held.lose()
-    else:
-        held.settle(cost)
-    answer.cost_nano += cost
-    answer.at_risk_nano += risk
-
-
-def charge_of(failed: Exception, line: Line, reserved: int) -> tuple[int, int]:
-    """Settled and at-risk nano-dollars of a try that failed."""
-    if isinstance(failed, NexaError):
-        return 0, 0
-    if not isinstance(failed, CallFailed) or failed.charge is Charge.UNKNOWN:
-        return 0, reserved
-    if failed.charge is Charge.KNOWN and failed.usage is not None:
-        return line.price(failed.usage), 0
-    return 0, 0
-
-
-def _is_of_call(failed: CallFailed) -> bool:
-    """Whether a failure may be the call's own doing, and not only its endpoint's."""
-    unreached = failed.failure is Failure.CONNECTION and failed.charge is Charge.NONE
-    return failed.failure is not Failure.RATE_LIMIT and not unreached
-
-
-def _class_of(failed: Exception) -> str:
-    return str(failed.failure) if isinstance(failed, CallFailed) else type(failed).__name__
-
-
-def describe_failure(failed: Exception) -> Mapping[str, Any]:
-    """A failed try as the journal keeps it, with the body where one came."""
-    fields: dict[str, Any] = {"error": str(failed) or type(failed).__name__}
-    if isinstance(failed, CallFailed):
-        fields |= {"failure": str(failed.failure), "status": failed.status, "raw": failed.raw}
-    return fields
-
-
-def _tokens(usage: Usage) -> int:
-    return usage.prompt_tokens + usage.completion_tokens
-
-
-def _expected_tokens(line: Line, request: Request) -> float:
-    if line.role.tpm is None:
-        return 0
-    prompt = request.prompt
-    text = prompt if isinstance(prompt, str) else "\n".join(m.content for m in prompt)
-    return line.model.count_tokens(text) + most_tokens(request)
-
-
-def most_tokens(request: Request) -> int:
-    """The most tokens the completion may have; a choice between options is one token."""
-    return int(request.sampling.get("max_tokens") or 1)

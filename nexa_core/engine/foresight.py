@@ -11,12 +11,12 @@ from typing import Any
 
 from nexa_core.engine.calls import Calls, Outcome
 from nexa_core.engine.context import Context
-from nexa_core.engine.dispatch import Caller
 from nexa_core.engine.pilot import rows_planned
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.requests import Subject
 from nexa_core.engine.shard import ShardOrder, run_steps
 from nexa_core.engine.sources import SourceRow
+from nexa_core.engine.tries import Caller
 from nexa_core.events import CallsPlanned
 from nexa_core.pipeline import CriticStep, GenerateStep, roles_of
 from nexa_core.records import Request

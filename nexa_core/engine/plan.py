@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any
 
 from nexa_core.engine.calls import Calls
-from nexa_core.engine.dispatch import Caller, Line
 from nexa_core.engine.steps.accepting import AcceptEarly, AcceptRule, Term
 from nexa_core.engine.steps.check import CheckRows, NamedCheck
 from nexa_core.engine.steps.critic import Critic
@@ -19,6 +18,7 @@ from nexa_core.engine.steps.generate import Generate
 from nexa_core.engine.steps.judge import JudgeRows, SeatedJudge
 from nexa_core.engine.steps.stream import Step
 from nexa_core.engine.tallies import NamedMetric
+from nexa_core.engine.tries import Caller, Line
 from nexa_core.errors import GateFileError, Place
 from nexa_core.gates import Gate, ReviewerUse
 from nexa_core.pipeline import (

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from nexa_core.engine.budget import NANO, in_dollars
-from nexa_core.engine.dispatch import Line
 from nexa_core.engine.evaluation import check_evaluation
 from nexa_core.engine.items import bind_items
 from nexa_core.engine.package_settings import check_packaging
 from nexa_core.engine.plan import JUDGE_TOKENS, Plan
 from nexa_core.engine.role_checks import check_roles
 from nexa_core.engine.training import check_training
+from nexa_core.engine.tries import Line
 from nexa_core.errors import PreflightError
 from nexa_core.gates import never_passes
 from nexa_core.pipeline import GenerateStep, JudgeStep, Role, Step, roles_of

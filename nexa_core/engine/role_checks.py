@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nexa_core.engine.dispatch import Line
 from nexa_core.engine.plan import Plan
+from nexa_core.engine.tries import Line
 from nexa_core.errors import PreflightError
 from nexa_core.pipeline import GenerateStep, JudgeStep, Step, roles_of
 from nexa_core.protocols import Unanswered

@@ -13,7 +13,8 @@ import pytest
 from nexa_core.actions.running import resume_run, run_pipeline
 from nexa_core.engine import deferred
 from nexa_core.engine.campaign import Outcome
-from nexa_core.engine.dispatch import Caller, Dispatch, Line
+from nexa_core.engine.dispatch import Dispatch
+from nexa_core.engine.tries import Caller, Line
 from nexa_core.pipeline import Role
 from nexa_core.prices import rates_of
 from nexa_core.records import Usage

@@ -10,7 +10,8 @@ import pytest
 
 from nexa_core.engine import admission, dispatch
 from nexa_core.engine.budget import Budget
-from nexa_core.engine.dispatch import Caller, Dispatch, Line
+from nexa_core.engine.dispatch import Dispatch
+from nexa_core.engine.tries import Answer, Caller, Line
 from nexa_core.errors import BudgetError, CallFailed, Charge, Failure, ModelError
 from nexa_core.pipeline import Role
 from nexa_core.records import Completion, Request, Usage
@@ -58,7 +59,7 @@ def rates(role: Role) -> Any:
 
 async def send(
     sender: Dispatch, who: Caller, notes: Notes | None = None, max_tokens: int = 100
-) -> dispatch.Answer:
+) -> Answer:
     async def ask(model: Any, request: Request) -> Completion:
         reply: Completion = await model.complete(request)
         return reply

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from nexa_core.engine.arms import Arm
-from nexa_core.engine.dispatch import Line
 from nexa_core.engine.evaluation import Evaluation, evaluate
 from nexa_core.engine.items import Items, read_items
 from nexa_core.engine.scoring import RuleScoring
+from nexa_core.engine.tries import Line
 from nexa_core.errors import SourceError, TooManyFailuresError
 from nexa_core.pipeline import Role
 from nexa_core.prompts import Prompt

@@ -13,11 +13,11 @@ import pytest
 
 from nexa_core.actions.running import run_pipeline
 from nexa_core.engine.arms import Arm
-from nexa_core.engine.dispatch import Caller, Line
 from nexa_core.engine.evaluation import Evaluation, evaluate
 from nexa_core.engine.items import Items
 from nexa_core.engine.scoring import JudgeScoring
 from nexa_core.engine.steps.judge import SeatedJudge
+from nexa_core.engine.tries import Caller, Line
 from nexa_core.errors import NexaError, TooManyFailuresError, UnknownNameError
 from nexa_core.pipeline import Role, pipeline_from
 from nexa_core.prompts import Prompt, read_prompt

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from nexa_core.engine import admission, dispatch
 from nexa_core.engine.budget import Budget
-from nexa_core.engine.dispatch import Caller, Dispatch, Line
+from nexa_core.engine.dispatch import Dispatch
+from nexa_core.engine.tries import Caller, Line
 from nexa_core.errors import BudgetError, CallFailed, Charge, Failure
 from nexa_core.pipeline import Role
 from nexa_core.prices import rates_of

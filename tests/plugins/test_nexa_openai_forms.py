@@ -10,7 +10,8 @@ import pytest
 
 from nexa_core import CallFailed, Completion, Failure, Message, Request, Role
 from nexa_core.engine.calls import Calls, Subject
-from nexa_core.engine.dispatch import Caller, Dispatch, Line
+from nexa_core.engine.dispatch import Dispatch
+from nexa_core.engine.tries import Caller, Line
 from nexa_core.events import Event, WarningRaised
 from nexa_core.testing.chaos import Answer, ChaosServer, Faults, Settings, serve_in_thread
 from nexa_judges.verdicts import InvalidReplyError, Verdicts

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from nexa_core.engine.batch import Batch
 from nexa_core.engine.calls import Outcome
-from nexa_core.engine.dispatch import Caller
 from nexa_core.engine.requests import Subject
 from nexa_core.engine.steps.stream import Stream, in_groups, side_by_side
+from nexa_core.engine.tries import Caller
 from nexa_core.errors import PromptFileError
 from nexa_core.records import State
 

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from nexa_core.engine.batch import Batch
 from nexa_core.engine.calls import Calls, Outcome
-from nexa_core.engine.dispatch import Caller
 from nexa_core.engine.requests import RequestForm
 from nexa_core.engine.steps.asking import (
     fail_rows,
@@ -21,6 +20,7 @@ from nexa_core.engine.steps.asking import (
     subjects_of,
 )
 from nexa_core.engine.steps.stream import Stream
+from nexa_core.engine.tries import Caller
 from nexa_core.prompts import Prompt
 
 LABELS = (" A", " B")

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from nexa_core.engine.batch import Batch
 from nexa_core.engine.calls import Calls, Outcome
-from nexa_core.engine.dispatch import Caller
 from nexa_core.engine.requests import RequestForm, Tools
 from nexa_core.engine.steps.asking import (
     draw_columns,
@@ -24,6 +23,7 @@ from nexa_core.engine.steps.asking import (
     subjects_of,
 )
 from nexa_core.engine.steps.stream import Stream
+from nexa_core.engine.tries import Caller
 from nexa_core.prompts import Prompt
 from nexa_core.records import Completion, canonical_json, mend_text
 

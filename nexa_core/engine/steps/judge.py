@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 
 from nexa_core.engine.batch import Batch
 from nexa_core.engine.calls import Calls, Outcome
-from nexa_core.engine.dispatch import Caller
 from nexa_core.engine.requests import RequestForm, Subject
 from nexa_core.engine.steps.asking import (
     fail_rows,
@@ -25,6 +24,7 @@ from nexa_core.engine.steps.asking import (
     subjects_of,
 )
 from nexa_core.engine.steps.stream import Stream, one_by_one
+from nexa_core.engine.tries import Caller
 from nexa_core.errors import CallFailed, Failure, JudgeError, NexaError, boundary
 from nexa_core.marking import derive_nonce
 from nexa_core.protocols import Judge
