@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
@@ -74,6 +75,8 @@ class Journal:
         self._name = segment.path.name
         self._count = self._durable = 0
         self._unsynced: deque[bytes] = deque()
+        self._since = 0.0
+        """When the oldest frame that is in no sync yet came, or a little before."""
         self._waiters: list[tuple[int, Future[None]]] = []
         self._error: StoreError | None = None
         self._closing = False
@@ -172,6 +175,8 @@ class Journal:
             frame = encode_frame({**fields, "kind": kind, "call_id": call_id, "seq": seq})
             self._count += 1
             self._unsynced.append(frame)
+            if len(self._unsynced) == 1:
+                self._since = time.monotonic()
             try:
                 if self._segment is not None:
                     self._segment.write(frame)
@@ -205,6 +210,7 @@ class Journal:
         while self._gather_group():
             with self._lock:
                 segment, count = self._segment, self._count
+                began = time.monotonic()
             if segment is None:
                 continue
             try:
@@ -215,13 +221,15 @@ class Journal:
             else:
                 with self._lock:
                     self._settle(count)
+                    self._since = began  # what came meanwhile is not made to wait anew
 
     def _gather_group(self) -> bool:
         """Wait until a group is full, old enough or the last; False when there is no more to do."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or (self._unsynced and self._segment))
+            left = max(0.0, self._since + GROUP_SECONDS - time.monotonic())
             self._changed.wait_for(
-                lambda: self._closing or len(self._unsynced) >= GROUP_FRAMES, GROUP_SECONDS
+                lambda: self._closing or len(self._unsynced) >= GROUP_FRAMES, left
             )
             return not self._closing or (bool(self._unsynced) and self._segment is not None)
 
