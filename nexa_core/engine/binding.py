@@ -18,7 +18,7 @@ from nexa_core.errors import (
     SourceError,
     UnknownNameError,
 )
-from nexa_core.gates import Gate, ReviewerUse, bind_gate, gate_from
+from nexa_core.gates import Gate, ReviewerUse, bind_gate, bind_measures, gate_from
 from nexa_core.pipeline import Pipeline, from_resolved
 from nexa_core.plugins import Plugins
 from nexa_core.prompts import CONTINUE, Prompt
@@ -62,7 +62,9 @@ def bind(
     prompts |= _read_reviewer_prompts(gate, plugins)
     source = source or _open_source(pipeline, workspace, plugins)
     commit = describe_environment(workspace.root)["git_commit"]
-    plan = Plan(pipeline, gate, plugins, prompts, Models(plugins), columns_of(source), commit)
+    judged = _read_dataset_gate(pipeline, plugins)
+    models, columns = Models(plugins), columns_of(source)
+    plan = Plan(pipeline, gate, plugins, prompts, models, columns, commit, judged)
     _check_conversations(plan, source)
     return plan, source
 
@@ -88,9 +90,11 @@ def bind_stored(run: Run, workspace: Workspace, plugins: Plugins) -> tuple[Plan,
             Place(str(run.record_path)),
         )
     commit = record["environment"]["git_commit"]
-    return Plan(
-        pipeline, gate, plugins, prompts, Models(plugins), columns_of(source), commit
-    ), source
+    judged = record.get("dataset_gate")
+    dataset_gate = Gate.from_json(judged) if judged else None
+    models, columns = Models(plugins), columns_of(source)
+    plan = Plan(pipeline, gate, plugins, prompts, models, columns, commit, dataset_gate)
+    return plan, source
 
 
 def describe_run(
@@ -111,6 +115,7 @@ def describe_run(
         "pipeline_file": plan.pipeline.path,
         "gate": plan.gate.as_json() if plan.gate else None,
         "gate_hash": plan.gate.hash if plan.gate else None,
+        "dataset_gate": plan.dataset_gate.as_json() if plan.dataset_gate else None,
         "seed": plan.pipeline.seed,
         "command": command,
         "phases": list(phases),
@@ -161,6 +166,18 @@ def _read_gate(pipeline: Pipeline, plugins: Plugins) -> Gate | None:
     gate = replace(gate, reviewers=tuple(_freeze(use, plugins) for use in gate.reviewers))
     metrics = {spec.name: spec for spec in plugins.metrics.specs()}
     return bind_gate(gate.with_fail_over(pipeline.fail_over), metrics)
+
+
+def _read_dataset_gate(pipeline: Pipeline, plugins: Plugins) -> Gate | None:
+    """The gate that `package.gate` names or writes out; None for `none`, or where nothing is packaged."""
+    if pipeline.package is None or pipeline.package.gate == "none":
+        return None
+    gate = gate_from(
+        pipeline.package.gate,
+        lambda name, place: plugins.file("gate", name, place),
+        lambda keys: pipeline.place(_dotted("package.gate", keys)),
+    )
+    return bind_measures(gate)
 
 
 def _check_reviewer(pipeline: Pipeline, spec: ReviewerSpec, use: ReviewerUse) -> None:

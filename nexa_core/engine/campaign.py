@@ -11,6 +11,7 @@ from typing import Any
 
 from nexa_core.engine.budget import NANO
 from nexa_core.engine.context import Context, RunInterrupted
+from nexa_core.engine.dataset_gate import foretell_duplicates, judge_dataset
 from nexa_core.engine.evaluation import evaluate_run
 from nexa_core.engine.foresight import foresee
 from nexa_core.engine.gating import judge_scale
@@ -144,6 +145,8 @@ async def _run_phases(context: Context, outcome: Outcome, phases: Sequence[str])
         _require_pass(passed)
     if "scale" in phases and pipeline.scale is not None:
         with _phase(context, outcome, "scale"):
+            if passed is not None:
+                foretell_duplicates(context, passed.plan, passed.unit)
             scaled = await run_scale(context, passed)
             outcome.units = scaled.units
             _require_scale(context, scaled)
@@ -151,6 +154,9 @@ async def _run_phases(context: Context, outcome: Outcome, phases: Sequence[str])
         return
     if "package" in phases and pipeline.package is not None:
         with _phase(context, outcome, "package"):
+            judged = await _off_loop(lambda: judge_dataset(context, outcome.units))
+            if judged is not None:
+                _require_decision(judged.as_json())
             outcome.results |= await _off_loop(lambda: package_run(context, outcome.units))
     if "train" in phases and pipeline.train is not None:
         with _phase(context, outcome, "train"):

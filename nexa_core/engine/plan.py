@@ -89,6 +89,7 @@ class Plan:
     models: Models
     source_columns: tuple[str, ...] = ()
     code_commit: str | None = None
+    dataset_gate: Gate | None = None
     built: dict[str, Any] = field(default_factory=dict)
 
     def with_values(self, values: Mapping[str, Any]) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nexa_core.gates.assessment import Look, assess, assess_gate
+from nexa_core.gates.dataset import MEASURES, bind_measures
 from nexa_core.gates.decision import (
     Conclusion,
     Ruling,
@@ -21,6 +22,7 @@ from nexa_core.gates.wording import describe
 
 __all__ = [
     "GAIN",
+    "MEASURES",
     "Assumption",
     "Conclusion",
     "Gate",
@@ -34,6 +36,7 @@ __all__ = [
     "assess_gate",
     "assess_pairs",
     "bind_gate",
+    "bind_measures",
     "conclude",
     "decide",
     "describe",

@@ -200,7 +200,8 @@ class Package(Settings):
 
     What is not set is the format's own: its usual template, the columns that ask and answer. `best`
     keeps of the accepted rows of a question the one with the highest score; `rank` names the scores
-    whose mean says so, else all judges' and critics'. Every other key goes to the format's options.
+    whose mean says so, else all judges' and critics'. `gate` decides on the rows before they are
+    packaged; `none` lets all of them through. Every other key goes to the format's options.
     """
 
     format: str = "prompt-completion"
@@ -211,6 +212,7 @@ class Package(Settings):
     best: bool | None = None
     rank: tuple[str, ...] | None = None
     mix: tuple[Mix, ...] | None = None
+    gate: str | dict[str, Any] = "dataset_qc"
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")

@@ -61,11 +61,11 @@ def test_a_better_arm_proceeds_by_the_registered_test(
     teach(workspace, 90)
     outcome = run(evaluated, "better")
     assert (outcome.status, outcome.results["evaluation"]["decision"]) == ("done", "PROCEED")
-    assert decisions("better") == [
+    assert decisions("better")[1:] == [
         ("evaluation_plan", "PROCEED", False),
         ("evaluation", "PROCEED", False),
     ]
-    plan, decided = reviewing.gate_show("better", workspace=workspace)
+    _, plan, decided = reviewing.gate_show("better", workspace=workspace)
     assert decided.terms["plan"] == plan.hash and decided.terms["item_hash"]
     assert plan.terms["test"] == "mcnemar_midp" and "Registered before" in plan.reason
     assert not reviewing.gate_replay("better", workspace=workspace)["differences"]
@@ -80,7 +80,7 @@ def test_an_arm_that_is_not_better_fails_the_run(
     assert (outcome.status, outcome.exit_code) == ("stopped", 1)
     assert "accuracy_gain" in outcome.reason
     assert resume("equal").exit_code == 1
-    assert len(decisions("equal")) == 2
+    assert len(decisions("equal")) == 3
     sign("equal", "PROCEED", "known", workspace=workspace, signer="ada")
     assert resume("equal").status == "done"
 

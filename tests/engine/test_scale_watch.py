@@ -68,6 +68,7 @@ def test_a_stable_scale_goes_through_and_is_decided_on_record(
     assert decisions("stable") == [
         ("watched", "PROCEED", False),
         ("scale_qc", "PROCEED", False),
+        ("dataset_qc", "PROCEED", False),
     ]
     assert not reviewing.gate_replay("stable", workspace=workspace)["differences"]
 
