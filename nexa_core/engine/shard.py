@@ -15,13 +15,15 @@ import pyarrow.compute as pc
 
 from nexa_core.engine.batch import Batch, concat
 from nexa_core.engine.calls import Calls
+from nexa_core.engine.dispatch import DEFAULT_CONCURRENCY
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.sources import SourceRow, rows_table
 from nexa_core.engine.steps.accepting import accept_rows
 from nexa_core.engine.steps.stream import Step, slices
+from nexa_core.pipeline import roles_of
 from nexa_core.records import State
 
-MICRO_BATCH = 64
+MICRO_BATCH, LEAST_TOGETHER = 64, 4
 REJECTION = "rejection"
 """The column that tells a retry's prompt why the row was rejected."""
 
@@ -92,7 +94,7 @@ async def _through(
     on_progress: Callable[[str, int], None],
     on_settled: Callable[[Batch], None],
 ) -> Batch:
-    size = MICRO_BATCH if plan.asks_models else max(1, len(batch))
+    size = micro_batch(plan) if plan.asks_models else max(1, len(batch))
     stream = slices(batch, size)
     for step in steps:
         stream = _watched(step.run(stream), step.id, on_progress)
@@ -101,6 +103,17 @@ async def _through(
         settled.append(accept_rows(rows, plan.accept_rule))
         on_settled(settled[-1])
     return concat(settled) if settled else batch
+
+
+def micro_batch(plan: Plan) -> int:
+    """The rows that travel together: a quarter of what the narrowest endpoint answers at once, at most 64.
+
+    A stage has nothing to do until the first of them come, and each later stage waits once more: rows
+    that travel in numbers over the concurrency would make every judge a barrier.
+    """
+    roles = {role for step in plan.pipeline.steps for role in roles_of(step)}
+    widths = [plan.pipeline.models[role].concurrency or DEFAULT_CONCURRENCY for role in roles]
+    return max(LEAST_TOGETHER, min(MICRO_BATCH, min(widths, default=MICRO_BATCH) // 4))
 
 
 async def _watched(stream: Any, step: str, on_progress: Callable[[str, int], None]) -> Any:

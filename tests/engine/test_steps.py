@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexa_core.engine.batch import Batch, concat
+from nexa_core.engine.plan import Plan
+from nexa_core.engine.shard import micro_batch
 from nexa_core.engine.steps.accepting import AcceptRule, Term, accept_rows
 from nexa_core.engine.steps.stream import in_groups, side_by_side
+from nexa_core.pipeline import pipeline_from
 from nexa_core.records import ScoreColumns, State
 
 
@@ -152,3 +155,34 @@ def test_a_settled_row_stays_settled() -> None:
     """The first state and reason of a row are its last."""
     batch = batch_of(2, dead={0}).settle(pa.array([True, True]), State.FAILED, "later")
     assert batch.reason.to_pylist() == ["dead", "later"]
+
+
+async def test_a_batch_that_is_done_leaves_before_the_next_one_comes() -> None:
+    """A slow source does not hold back what is finished: the stage after it gets it at once."""
+    gate = asyncio.Event()
+
+    async def come() -> AsyncIterator[Batch]:
+        yield batch_of(2)
+        await gate.wait()
+        yield batch_of(2)
+
+    async def work(batch: Batch) -> Batch:
+        await asyncio.sleep(0.01)
+        return batch
+
+    stream = side_by_side(come(), work, 8)
+    first = await asyncio.wait_for(anext(stream), 1)
+    gate.set()
+    rest = [batch async for batch in stream]
+    assert (len(first), [len(batch) for batch in rest]) == (2, [2])
+
+
+@pytest.mark.parametrize(("concurrency", "rows"), [(None, 64), (64, 16), (8, 4), (1, 4)])
+def test_rows_travel_in_a_quarter_of_the_concurrency(concurrency: int | None, rows: int) -> None:
+    """A judge must not wait for more rows than the teacher answers at once."""
+    model = {"model": "vllm/m"} | ({"concurrency": concurrency} if concurrency else {})
+    step = {"generate": {"model": "m", "prompt": {"user": "hi"}}}
+    pipeline = pipeline_from(
+        {"nexa": 1, "name": "p", "source": {"path": "x"}, "models": {"m": model}, "steps": [step]}
+    )
+    assert micro_batch(Plan(pipeline, None, None, {}, None)) == rows  # type: ignore[arg-type]

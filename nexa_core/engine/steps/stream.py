@@ -52,18 +52,32 @@ async def in_groups(
 async def side_by_side(
     batches: Stream, work: Callable[[Batch], Awaitable[Batch]], limit: int
 ) -> Stream:
-    """Up to `limit` batches at work at once; they leave in the order in which they came."""
-    running: deque[asyncio.Task[Batch]] = deque()
+    """Up to `limit` batches at work at once; they leave in the order in which they came.
+
+    One that is done leaves at once, and not only when the next one comes: the stage after this one
+    would stand idle meanwhile.
+    """
+    running: deque[asyncio.Future[Batch]] = deque()
+    coming: asyncio.Future[Batch] | None = asyncio.ensure_future(anext(batches))
     try:
-        async for batch in batches:
-            running.append(asyncio.ensure_future(work(batch)))
-            # A batch is rendered in one go: the replies of others come between, not after all.
-            await asyncio.sleep(0)
-            while running and (len(running) >= limit or running[0].done()):
-                yield await running.popleft()
-        while running:
-            yield await running.popleft()
+        while coming is not None or running:
+            awaited = {coming} if coming is not None and len(running) < limit else set()
+            await asyncio.wait({*awaited, *list(running)[:1]}, return_when=asyncio.FIRST_COMPLETED)
+            if running and running[0].done():
+                yield running.popleft().result()
+            elif coming is not None and coming.done():
+                try:
+                    running.append(asyncio.ensure_future(work(coming.result())))
+                except StopAsyncIteration:
+                    coming = None
+                    continue
+                coming = asyncio.ensure_future(anext(batches))
+                # A batch is rendered in one go: the replies of others come between, not after all.
+                await asyncio.sleep(0)
     finally:
+        if coming is not None:
+            coming.cancel()
+            running.append(coming)
         # What is under way may be paid for: it is waited for and journaled, never cancelled.
         await asyncio.gather(*running, return_exceptions=True)
 
