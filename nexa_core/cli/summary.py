@@ -36,7 +36,7 @@ def show_outcome(outcome: Mapping[str, Any]) -> RenderableType:
         look.columns(_facts(outcome)),
         look.blank(),
         look.line(("Next  ", "dim"), (next_command(outcome), "bold")),
-        *(look.line(("or    ", "dim"), (line, "bold")) for line in _signing_lines(outcome)),
+        *(look.line((word, "dim"), (line, "bold")) for word, line in _signing_lines(outcome)),
     )
 
 
@@ -66,16 +66,15 @@ def next_command(outcome: Mapping[str, Any]) -> str:
     return f"nexa status {run}"
 
 
-def _signing_lines(outcome: Mapping[str, Any]) -> list[str]:
-    """What a person types who decides what waits for one."""
+def _signing_lines(outcome: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a person types who decides what waits for one, each after its word."""
     last = outcome.get("iterations", [])[-1:]
     if outcome["status"] != "waiting" or not last or not last[0].get("waiting"):
         return []
     sign = f"nexa gate sign {outcome['run']}"
-    lines = [f'{sign} --proceed --reason "…"', f'{sign} --stop --reason "…"']
-    if last[0]["decision"] == "ITERATE" or last[0].get("changes"):
-        lines.insert(0, f'{sign} --iterate --reason "…"')
-    return [*lines, f"nexa resume {outcome['run']}"]
+    words = ["iterate"] if last[0]["decision"] == "ITERATE" or last[0].get("changes") else []
+    lines = [("or    ", f'{sign} --{word} --reason "…"') for word in (*words, "proceed", "stop")]
+    return [*lines, ("then  ", f"nexa resume {outcome['run']}")]
 
 
 def _head(outcome: Mapping[str, Any]) -> RenderableType:

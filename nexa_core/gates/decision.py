@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from nexa_core.gates.learning import tell_learned
 from nexa_core.gates.wording import describe, join
 from nexa_core.records import Decision, Evidence, GateCheck, Opinion, Verdict
 
@@ -117,6 +118,8 @@ def conclude(ruling: Ruling, opinions: Sequence[Opinion], evidence: Evidence) ->
     start = Conclusion(ruling.decision, ruling.reason, ruling.extend_rows, refused=refused)
     if ruling.decision is Decision.ITERATE:
         return _take_patch(start, opinions, evidence)
+    if ruling.decision is Decision.STOP:
+        return replace(start, reason=_with_learned(start.reason, evidence))
     if ruling.decision is not Decision.PROCEED:
         return start
     vetoes = [opinion for opinion in opinions if is_veto(opinion, evidence)]
@@ -206,7 +209,11 @@ def _take_patch(start: Conclusion, opinions: Sequence[Opinion], evidence: Eviden
         return replace(start, waiting=True, reason=_wait(start.reason))
     why = join([*(o.reason for o in opinions if o.reason and not o.changes), *start.refused])
     reason = f"{start.reason} Nothing to change: {why or 'no reviewer proposed anything.'}"
-    return replace(start, decision=Decision.STOP, reason=reason)
+    return replace(start, decision=Decision.STOP, reason=_with_learned(reason, evidence))
+
+
+def _with_learned(reason: str, evidence: Evidence) -> str:
+    return f"{reason} {tell_learned(evidence)}".rstrip()
 
 
 def _wait(reason: str) -> str:

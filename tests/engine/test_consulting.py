@@ -54,7 +54,7 @@ def reviewed(strict_gate: str, write_rows: Any, answering: Any, run: Any) -> Ite
             },
             pilot={"rows": 113, "max_iterations": 2},
             search_space={TEMPERATURE: {"min": 0.1, "max": 1.0}},
-            budget={"usd": 5},
+            budget=more.pop("budget", {"usd": 5}),
             **more,
         )
         pipeline["models"] |= {"reviewer": role}
@@ -197,3 +197,25 @@ def test_a_reviewer_without_its_role_is_refused_before_anything_runs(
         reviewed({}, reviewers=[{"llm": {"model": "nobody"}}])
     with pytest.raises(GateFileError, match="asks a model, and no role is named"):
         reviewed({}, reviewers=["llm"])
+
+
+def test_a_campaign_that_cannot_pass_stops_and_says_what_it_learned(
+    reviewed: Callable[..., Any], workspace: Workspace
+) -> None:
+    """STOP on the last iteration, with every setting that was tried and what it gave."""
+    hotter = reply(changes=[{"path": TEMPERATURE, "value": 0.9}], cites=["runaway_rate"])
+    outcome = reviewed({None: hotter})
+    assert (outcome.status, outcome.exit_code) == ("stopped", 1)
+    assert "This was iteration 2 of 2. What was learned: runaway_rate was" in outcome.reason
+    assert f"at {TEMPERATURE} 1.0; " in outcome.reason and f"{TEMPERATURE} 0.9." in outcome.reason
+    assert last(workspace).track[0]["moved"] == "unclear"
+    assert reviewing.gate_replay("r", workspace=workspace)["differences"] == []
+
+
+def test_reviewers_are_paid_from_the_same_budget(
+    reviewed: Callable[..., Any], workspace: Workspace
+) -> None:
+    """A reviewer that would cost more than is left ends the run with exit 6, and nothing is asked."""
+    outcome = reviewed({None: reply()}, budget={"usd": 0.001})
+    assert outcome.exit_code == 6
+    assert read_spent(open_run(workspace.artifacts_path, "r")).total <= 1_000_000
