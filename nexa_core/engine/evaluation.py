@@ -25,6 +25,7 @@ from nexa_core.errors import Place, UnknownNameError, UsageError
 from nexa_core.pipeline import Evaluate, Pipeline, Role
 from nexa_core.prompts import Prompt
 from nexa_core.protocols import Model
+from nexa_core.reviews import describe_overrides, read_reviews
 from nexa_core.store.files import replace_file
 
 __all__ = ["ARMS", "Evaluation", "check_evaluation", "evaluate", "evaluate_run"]
@@ -96,11 +97,12 @@ async def evaluate(
     fail_over: float = FAIL_OVER,
     compared: Sequence[tuple[str, str]] = COMPARED,
     warnings: Sequence[str] = (),
+    marks: Sequence[str] = (),
 ) -> Evaluation:
     """Ask every arm every item, compare them, and write `comparison.json` into `folder`.
 
     Of the pairs `compared` those are, whose arms were both asked. Arms that ended before with the
-    same settings are read back.
+    same settings are read back. `marks` say what a reader must not miss.
     """
     names, predictions = [arm.name for arm in arms], []
     for number, arm in enumerate(arms):
@@ -117,7 +119,8 @@ async def evaluate(
     found = Evaluation(
         items, scoring.name, tuple(predictions), tuple(pairs), longest, tuple(warnings)
     )
-    created = {"created_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+    created: dict[str, Any] = {"created_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+    created["marks"] = list(marks)
     text = json.dumps({**found.as_json(), **created}, indent=1, ensure_ascii=False)
     replace_file(folder / COMPARISON, text.encode() + b"\n")
     return found
@@ -142,12 +145,21 @@ async def evaluate_run(context: Context) -> dict[str, Any]:
         context.dispatch,
         pipeline.fail_over,
         warnings=pipeline.warnings_of_evaluation,
+        marks=_list_marks(context),
     )
     summary = found.summarise(settings.alpha)
     review = judge_evaluation(context, settings, registered, found)
     if review is not None:
         summary |= {"decision": review.decision, "reason": review.reason, "review": review.hash}
     return {"evaluation": summary}
+
+
+def _list_marks(context: Context) -> list[str]:
+    """What a reader must not miss: the dataset's marks, and what a person overrode since."""
+    dataset = read_manifest(context.run.dataset)
+    marks = list(dataset["marks"]) if dataset else []
+    marks += ["rehearsal"] if context.run.record.get("rehearsal") else []
+    return list(dict.fromkeys([*marks, *describe_overrides(read_reviews(context.reviews))]))
 
 
 def check_evaluation(plan: Plan, items: Items | None) -> None:

@@ -80,11 +80,13 @@ def test_without_a_value_the_reviewers_proposal_is_signed(
 
 
 def test_only_a_person_turns_a_failure_into_proceed_and_everything_says_so(
-    run: Any, asking: Any, workspace: Workspace
+    run: Any, asking: Any, workspace: Workspace, write_rows: Any
 ) -> None:
-    """The override scales against its failing rule, and dataset, card, report carry the mark."""
+    """The override scales against its failing rule; dataset, card, comparison, report carry the mark."""
+    write_rows([{"id": "i", "instruction": "What is 1?", "answer": "one"}], "items.jsonl")
     package = {"format": "prompt-completion", "validation": 0.05}
-    run(asking("human", package=package), "r")
+    evaluate = {"items": "items.jsonl", "arms": ["base"]}
+    run(asking("human", package=package, evaluate=evaluate), "r")
     signed = sign("r", "PROCEED", "a demo only", workspace=workspace, signer="Ada")
     assert [one["metric"] for one in signed.signature["overrides"]] == ["runaway_rate"]
     outcome = resume(workspace)
@@ -93,7 +95,9 @@ def test_only_a_person_turns_a_failure_into_proceed_and_everything_says_so(
     manifest = json.loads((folder / "dataset" / "manifest.json").read_text())
     (mark,) = manifest["marks"]
     assert mark.startswith("override: runaway_rate FAIL in iteration 1, signed by Ada: a demo only")
-    assert manifest["review_head"] == reviewing.gate_show("r", workspace=workspace)[-1].hash
+    records = reviewing.gate_show("r", workspace=workspace)
+    assert manifest["review_head"] == [r.hash for r in records if r.phase == "scale"][-1]
+    assert json.loads((folder / "evaluation" / "comparison.json").read_text())["marks"] == [mark]
     assert "override: runaway" in (folder / "dataset" / "README.md").read_text()
     assert "override: runaway" in (folder / "report.html").read_text()
     assert verify(workspace) == []
