@@ -14,17 +14,18 @@ from nexa_core.events import RowsSampled
 
 __all__ = ["SECONDS_APART", "RowSampler", "shorten"]
 
-SECONDS_APART = 0.5
-"""Between two sampled rows of a run, however many shards are under way: two a second at most."""
+SECONDS_APART = 1.0
+"""Between two samples of a run, however many shards are under way."""
+ROWS = 2
+"""In a sample: one of the commonest kind, one of another where there is one."""
 LONGEST_TEXT = 400
 MOST_COLUMNS = 32
 
 
 class RowSampler:
-    """Announces one of the rows just settled, now and then; where it is not yet time it costs a look at the clock.
+    """Announces rows just settled, now and then; where it is not yet time it costs a look at the clock.
 
-    Accepted and other rows take turns where there are both, because a screen that shows only the
-    first row of every batch shows one kind.
+    It shows different states where there are, because the first rows of every batch are of one kind.
     """
 
     def __init__(
@@ -32,7 +33,6 @@ class RowSampler:
     ) -> None:
         self._announce, self._clock = announce, clock
         self._due_at = float("-inf")
-        self._last_state = ""
 
     def offer(self, unit: str, batch: Batch) -> None:
         """Rows that have taken every step of a shard; `unit` is the shard's name within the run."""
@@ -41,16 +41,17 @@ class RowSampler:
             return
         self._due_at = now + SECONDS_APART
         try:
-            row = self._choose(batch)
+            rows = [_row_at(batch, position) for position in _choose(batch)]
         except (ValueError, OverflowError, pa.ArrowException):
             return  # a value that Python cannot hold, as nanoseconds: what is only shown stops no run
-        self._last_state = str(row["state"])
-        self._announce(RowsSampled(unit, [row]))
+        self._announce(RowsSampled(unit, rows))
 
-    def _choose(self, batch: Batch) -> dict[str, Any]:
-        states = batch.state.to_pylist()
-        other = (n for n, state in enumerate(states) if state != self._last_state)
-        return _row_at(batch, next(other, 0))
+
+def _choose(batch: Batch) -> list[int]:
+    """The first row, and the first of another state, else the next."""
+    states = batch.state.to_pylist()
+    other = next((n for n, state in enumerate(states) if state != states[0]), 1)
+    return [0, other][: min(ROWS, len(states))]
 
 
 def _row_at(batch: Batch, position: int) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class NexaApp(App[None]):
         self.watching: Watching | None = None
         self.runs: Sequence[Mapping[str, Any]] = ()
         self.has_listed = False
-        self._pages: dict[str, Page] = {}
+        self._pages: dict[tuple[str, str], Page] = {}
         self._first_run = run
 
     def on_mount(self) -> None:
@@ -77,7 +77,7 @@ class NexaApp(App[None]):
         else:
             self.watching = Watching(self._folder(self._first_run), self.workspace)
             self.push_screen(self._page("run"))
-        self.run_worker(self._follow(), name="follow", exit_on_error=True)
+        self.run_worker(self._follow(), group="follow")
 
     async def _follow(self) -> None:
         """Look at the run and the list of runs again and again, in a thread, one look at a time."""
@@ -114,10 +114,14 @@ class NexaApp(App[None]):
         """The page in front, or the one behind a dialog."""
         return next((s for s in reversed(self.screen_stack) if isinstance(s, Page)), None)
 
-    def _page(self, name: str) -> Page:
-        if name not in self._pages:
-            self._pages[name] = _make_page(name)
-        return self._pages[name]
+    def _page(self, place: str) -> Page:
+        """The page of a place, of the watched run where it is a run's; made once, and kept."""
+        run = self.watching.run if self.watching is not None and place != "runs" else ""
+        if (run, place) not in self._pages:
+            page = self._pages[run, place] = _make_page(place)
+            # What is not installed is removed when another screen takes its place.
+            self.install_screen(page, f"{place} {run}")
+        return self._pages[run, place]
 
     def _folder(self, run: str) -> Path:
         return self.workspace.artifacts_path / run
@@ -126,7 +130,6 @@ class NexaApp(App[None]):
         """Watch a run, and show one of its screens."""
         if self.watching is None or self.watching.run != run:
             self.watching = Watching(self._folder(run), self.workspace)
-            self._pages = {name: page for name, page in self._pages.items() if name == "runs"}
         self.action_show(place)
 
     def action_show(self, place: str) -> None:
@@ -135,6 +138,8 @@ class NexaApp(App[None]):
             self.notify("Choose a run first: enter.", timeout=3)
             return
         page = self._page(place)
+        while len(self.screen_stack) > 2:  # rows and dialogs that were opened over a page
+            self.pop_screen()
         if self._shown is not page:
             self.switch_screen(page)
 
@@ -182,6 +187,7 @@ class NexaApp(App[None]):
             self.notify(make_visible(str(error)), severity="error", timeout=8, markup=False)
             return
         self.action_show("run")
+        self.notify("It starts, in a process of its own: leaving does not stop it.", timeout=6)
         if said := await asyncio.to_thread(going.wait):
             self.notify(make_visible(said), severity="error", timeout=12, markup=False)
 

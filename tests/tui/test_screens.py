@@ -131,6 +131,26 @@ async def test_going_on_is_offered_where_it_can_be(run, watch, look, log, settle
         await settle(pilot, lambda: "R Go on" not in look(pilot.app))
 
 
+async def test_one_goes_back_and_forth(run, watch, look, settle):
+    """Every screen can be left and come back to, as often as one likes, and keeps its place."""
+    async with watch("r", "down", "down", until="3 of 400") as pilot:
+        for keys, seen in [
+            ("1", "demo-1"),
+            ("3", "Reviewers"),
+            ("2", "Rows as"),
+            ("4", "3 of 400"),
+        ] * 2:
+            await pilot.press(keys)
+            await settle(pilot, lambda seen=seen: seen in look(pilot.app))
+
+
+async def test_what_happens_is_seen_after_cited_rows_were_looked_at(run, log, watch, look, settle):
+    """No screen and no dialog stops the following of the run."""
+    async with watch("g", "c", "4", "g", "3", "s", "escape", "2", until="Waiting") as pilot:
+        log(run, (20.0, RunFinished("stopped", 1, "a person said so")))
+        await settle(pilot, lambda: "a person said so" in look(pilot.app))
+
+
 async def test_q_leaves_with_exit_code_zero(run, watch):
     """Leaving is a clean end."""
     async with watch("q") as pilot:

@@ -189,7 +189,9 @@ def open_cited(app: NexaApp, review: Mapping[str, Any], cites: Sequence[str]) ->
     if not chosen:
         app.notify("This record holds no row.", timeout=3)
         return
-    app.run_worker(_open_found(app, review, chosen, samples, bool(ids)), exclusive=True)
+    app.run_worker(
+        _open_found(app, review, chosen, samples, bool(ids)), group="cited", exclusive=True
+    )
 
 
 async def _open_found(

@@ -247,6 +247,10 @@ def _notes(watching: Watching, width: int) -> list[Content]:
         lines.append(
             ink(("waits for you  ", "bold $warning"), ("g", "bold $accent"), " opens the gate")
         )
+    elif progress.status == "waiting" and watching.reviews and watching.reviews[-1]["signature"]:
+        lines.append(
+            ink(("signed  ", "bold $success"), ("R", "bold $accent"), " lets the run go on")
+        )
     elif progress.reason and progress.status != "running":
         lines += [
             line.stylize(style_of(progress.status)) for line in wrap(progress.reason, width, 2)
@@ -262,7 +266,8 @@ def _gate(watching: Watching, width: int) -> list[Content]:
     """The gate as the committed rows stand: every rule, its bounds, and how many rows it needs."""
     current, progress = watching.current, watching.progress
     if current is None:
-        told = "no rows measured yet" if progress.outline.gate else "this run has none"
+        waits = "no rows measured yet" if watching.commits else "measuring …"
+        told = waits if progress.outline.gate else "this run has none"
         return [ink(("Gate  ", "bold"), (told, DIM))]
     unit = list(watching.gauges)[-1]
     looks = [
