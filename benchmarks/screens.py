@@ -254,38 +254,39 @@ def start_writer(root: Path, seconds: float) -> subprocess.Popen[str]:
     return writer
 
 
-def measure_paint(root: Path, times: int = 5) -> list[float]:
+def measure_paint(root: Path, rows: int, times: int = 5) -> list[float]:
     """Seconds from the command to the run's numbers on the screen, while the run is written."""
     found = []
     for _ in range(times):
         terminal = Terminal(root, "big")
-        found.append(terminal.read_until(rb"900,000"))
+        found.append(terminal.read_until(f"{rows * 9 // 10:,}".encode()))
         terminal.close()
     return found
 
 
-def measure_keys(root: Path, keys: int) -> list[float]:
+def measure_keys(root: Path, rows: int, keys: int) -> dict[str, list[float]]:
     """Milliseconds from a key to the rows it leads to, all over a million rows."""
     terminal = Terminal(root, "big")
     terminal.read_until(rb"token_limit_rate")
-    terminal.press("4", rb"1,000,000")
+    of_all = f"of {rows:,}".encode()
+    terminal.press("4", of_all)
     terminal.read_until(rb"0000000000000000|element|metal")
     time.sleep(1)
-    found = []
+    found: dict[str, list[float]] = {"line": [], "page": [], "anywhere": []}
     rng = random.Random(1)
     for number in range(keys):
         kind = number % 10
         if kind == 0:  # anywhere: shards that nothing has read yet
-            row = rng.randrange(1, 1_000_000)
+            row = rng.randrange(1, rows)
             terminal.press("/", rb"Go to row")
             for digit in str(row):
                 os.write(terminal.fd, digit.encode())
             time.sleep(0.05)
-            found.append(terminal.press("\r", rb"[ (]" + f"{row:,}".encode() + rb" "))
+            found["anywhere"].append(terminal.press("\r", f"{row:,} ".encode()))
         elif kind == 5:
-            found.append(terminal.press("\x1b[6~", rb"of 1,000,000"))
+            found["page"].append(terminal.press("\x1b[6~", of_all))
         else:
-            found.append(terminal.press("j", rb"of 1,000,000"))
+            found["line"].append(terminal.press("j", of_all))
         time.sleep(0.02)
     terminal.close()
     return found
@@ -339,8 +340,9 @@ def main() -> None:
 
 def _report(root: Path, asked: argparse.Namespace) -> None:
     writer = start_writer(root, 20 + asked.keys * 0.15)
-    paints = measure_paint(root)
-    keys = sorted(measure_keys(root, asked.keys))
+    paints = measure_paint(root, asked.rows)
+    kinds = measure_keys(root, asked.rows, asked.keys)
+    keys = sorted(ms for each in kinds.values() for ms in each)
     writer.terminate()
     writer.wait()
     alone, watched = measure_writer(root, asked.rounds, asked.seconds)
@@ -353,6 +355,10 @@ def _report(root: Path, asked: argparse.Namespace) -> None:
     print(
         f"key to paint, ms: median {statistics.median(keys):.0f}, p99 {keys[int(0.99 * len(keys))]:.0f}"
     )
+    for kind, each in kinds.items():
+        print(
+            f"  {kind}: median {statistics.median(each):.0f}, worst {max(each):.0f} of {len(each)}"
+        )
     print(
         f"a hundred events take {1000 * statistics.median(alone):.2f} ms alone, "
         f"{1000 * statistics.median(watched):.2f} ms watched ({len(alone)} and {len(watched)} seconds)"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nexa_core.errors import RunLockedError, UsageError
 from nexa_core.store.lock import find_owner
 from nexa_core.store.runs import open_run
 from nexa_core.store.status import read_status
 from nexa_core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 __all__ = ["Continuation", "can_continue", "continue_run"]
 
@@ -26,7 +29,7 @@ _TAIL = 2_000
 class Continuation:
     """A `nexa resume` in the background."""
 
-    process: subprocess.Popen[bytes]
+    process: Popen[bytes]
     log: Path
 
     def wait(self) -> str:
@@ -55,13 +58,15 @@ def continue_run(run: str, *, workspace: Workspace) -> Continuation:
     status = read_status(found.path)["status"]
     if not can_continue(status):
         raise UsageError(f"Run '{found.id}' is {status}: there is nothing to go on with.")
+    from subprocess import DEVNULL, Popen
+
     command = [sys.executable, "-m", "nexa_core", "resume", found.id]
     log = found.path / LOG
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        process = subprocess.Popen(  # noqa: S603 - our own program, with the id of a run
+        process = Popen(  # noqa: S603 - our own program, with the id of a run
             [*command, "--workspace", str(workspace.root)],
-            stdin=subprocess.DEVNULL,
+            stdin=DEVNULL,
             stdout=fd,
             stderr=fd,
             start_new_session=True,

@@ -17,12 +17,22 @@ from nexa_core.visible import Substitutes, make_visible
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["answer", "print_csv", "print_json", "print_text", "render", "write_json"]
+__all__ = [
+    "answer",
+    "draw_curtain",
+    "lift_curtain",
+    "print_csv",
+    "print_json",
+    "print_text",
+    "render",
+    "write_json",
+]
 
 T = TypeVar("T")
 
 _NATURAL_WIDTH = 4_000
 """Where stdout is no terminal nothing is cut or folded: lines are as long as what they say."""
+_OTHER_SCREEN, _OWN_SCREEN = "\x1b[?1049h", "\x1b[?1049l"
 _ESCAPED = Substitutes(lambda character: json.dumps(character)[1:-1])
 
 
@@ -51,6 +61,19 @@ def write_json(value: Any, indent: int | None = 2) -> str:
 def print_text(text: str) -> None:
     """Print a line of text."""
     _write(make_visible(text) + "\n")
+
+
+def draw_curtain(lines: Iterable[str]) -> None:
+    """Fill the terminal with lines while screens are loaded, which then draw over them."""
+    shown = "\r\n".join(make_visible(line) for line in lines)
+    _write(f"{_OTHER_SCREEN}\x1b[?25l\x1b[H\x1b[2J{shown}")
+    sys.stdout.flush()
+
+
+def lift_curtain() -> None:
+    """Give the terminal back as it was."""
+    _write(_OWN_SCREEN + "\x1b[?25h")
+    sys.stdout.flush()
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

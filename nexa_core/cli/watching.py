@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from nexa_core.cli import output
 from nexa_core.cli.session import Command, Session, pass_session
 from nexa_core.errors import UsageError
+from nexa_core.figures import show_count, show_usd
+
+if TYPE_CHECKING:
+    from nexa_core.workspace import Workspace
 
 
 @click.command(cls=Command)
@@ -36,9 +42,40 @@ def watch(session: Session, run: str | None) -> None:
             "`nexa watch` needs a terminal.",
             f"`nexa status {run or 'latest'}` prints where a run stands.",
         )
-    from nexa_core.tui.app import NexaApp
+    output.draw_curtain(_first_lines(workspace, found))
+    try:
+        from nexa_core.tui.app import NexaApp
 
-    NexaApp(workspace, found).run()
+        app = NexaApp(workspace, found)
+    except BaseException:
+        output.lift_curtain()
+        raise
+    app.run()
+
+
+def _first_lines(workspace: Workspace, run: str | None) -> list[str]:
+    """What is there to see at once: loading the screens takes most of a second."""
+    head = " nexa   Runs   Run   Gate   Rows"
+    if run is None:
+        return [head]
+    from nexa_core.actions.following import Follower
+
+    follower = Follower(workspace.artifacts_path / run)
+    progress = follower.progress
+    width = shutil.get_terminal_size().columns
+    name = f"{run}  {follower.status}"
+    phase = progress.phase.name if progress.phase else "starting"
+    states = ("accepted", "rejected", "failed")
+    rows = "   ".join(f"{show_count(progress.rows.get(state, 0))} {state}" for state in states)
+    paid = show_usd(progress.cost_usd)
+    return [
+        f"{head}{name:>{max(1, width - len(head) - 1)}}",
+        "",
+        f" {phase}",
+        "",
+        f" {rows}",
+        f" money  {paid}",
+    ]
 
 
 def _is_terminal() -> bool:

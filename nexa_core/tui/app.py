@@ -13,7 +13,6 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.theme import Theme
 
-from nexa_core.actions.continuing import can_continue, continue_run
 from nexa_core.errors import NexaError
 from nexa_core.tui.screens.page import Page
 from nexa_core.tui.screens.runs import RunsPage
@@ -172,6 +171,8 @@ class NexaApp(App[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Going on is offered only where there is something to go on with."""
         if action == "go_on":
+            from nexa_core.actions.continuing import can_continue
+
             return self.watching is not None and can_continue(self.watching.status)
         return True
 
@@ -181,6 +182,8 @@ class NexaApp(App[None]):
             self.run_worker(self._go_on(self.watching.run), group="go on", exclusive=True)
 
     async def _go_on(self, run: str) -> None:
+        from nexa_core.actions.continuing import continue_run
+
         try:
             going = await asyncio.to_thread(continue_run, run, workspace=self.workspace)
         except NexaError as error:

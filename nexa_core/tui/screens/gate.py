@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 
-from nexa_core.actions.gauging import Gauge, gauge_of
 from nexa_core.figures import show_count, show_number, show_percent, show_usd
 from nexa_core.tui.ink import BLANK, ends, fit, ink, style_of, wrap
 from nexa_core.tui.screens.page import Page
@@ -18,6 +17,9 @@ from nexa_core.tui.widgets.canvas import Canvas
 from nexa_core.tui.widgets.gauge import draw_chart, draw_checks
 from nexa_core.tui.widgets.pane import Pane, Part
 from nexa_core.tui.widgets.window import Window
+
+if TYPE_CHECKING:
+    from nexa_core.actions.gauging import Gauge
 
 __all__ = ["GatePage"]
 
@@ -64,6 +66,7 @@ class Evidence(Window):
         super().go_to(self._next_item(max(0, min(line, self.count - 1)), step))
         if self.cursor and self.items[self.cursor - 1].kind == "heading":
             self.top = min(self.top, max(0, self.cursor - 2))
+            self.refresh()
 
     def _next_item(self, line: int, step: int) -> int:
         """The nearest line that is no heading, in a direction, else the other way."""
@@ -245,6 +248,8 @@ def list_items(
     review: Mapping[str, Any], reviews: Sequence[Mapping[str, Any]], width: int
 ) -> list[Item]:
     """Everything that a record holds, a line each, under its headings."""
+    from nexa_core.actions.gauging import gauge_of
+
     gauges = [gauge_of(check) for check in review["checks"]]
     lines = draw_checks(gauges, width)
     items = [_heading("Evidence")]

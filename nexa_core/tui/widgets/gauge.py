@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.content import Content
 
-from nexa_core.actions.gauging import Gauge, Gauges, Point
 from nexa_core.figures import show_count, show_share
 from nexa_core.phrases import show_bounds, show_counted, show_rule, show_value, show_verdict
 from nexa_core.tui.ink import BLANK, columns, fit, ink, style_of
+
+if TYPE_CHECKING:  # what measures loads numpy, and the first screen does not wait for it
+    from nexa_core.actions.gauging import Gauge, Gauges, Point
 
 __all__ = ["draw_bar", "draw_chart", "draw_checks"]
 

@@ -24,9 +24,9 @@ class Pane(Window):
 
     has_cursor = False
 
-    def __init__(self, parts: Sequence[Part] = (), **settings: str) -> None:
-        super().__init__(**settings)  # type: ignore[arg-type]
-        self._parts: Sequence[Part] = parts
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - textual's own word
+        super().__init__(id=id)
+        self._parts: Sequence[Part] = ()
         self._lines: list[str | Content] = []
         self._width = 0
 
@@ -41,6 +41,7 @@ class Pane(Window):
 
     def on_resize(self, event: events.Resize) -> None:
         self._fold()
+        super().on_resize(event)
 
     @property
     def count(self) -> int:

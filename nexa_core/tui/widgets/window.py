@@ -7,11 +7,13 @@ from typing import ClassVar
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.geometry import Region
 from textual.message import Message
-from textual.reactive import reactive
+from textual.strip import Strip
+from textual.visual import Visual
 from textual.widget import Widget
 
-from nexa_core.tui.ink import BLANK, fit, stack
+from nexa_core.tui.ink import BLANK, fit
 
 __all__ = ["Window"]
 
@@ -33,9 +35,12 @@ class Window(Widget, can_focus=True):
     ]
     DEFAULT_CSS = "Window { height: 1fr; text-wrap: nowrap; text-overflow: clip; }"
 
-    cursor: reactive[int] = reactive(0)
-    top: reactive[int] = reactive(0)
     has_cursor = True
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - textual's own word
+        super().__init__(id=id)
+        self.cursor = 0
+        self.top = 0
 
     class Moved(Message):
         """The cursor stands on another line."""
@@ -66,13 +71,14 @@ class Window(Widget, can_focus=True):
         return self.cursor if self.has_cursor else self.top
 
     def render(self) -> Content:
-        """The lines in sight."""
-        width, height = self.size
-        if not width or not height:
-            return BLANK
-        self.set_reactive(Window.top, max(0, min(self.top, self.count - height)))
-        shown = range(self.top, min(self.top + height, self.count))
-        return stack(self._line(index, width) for index in shown)
+        """Nothing: lines are drawn one by one."""
+        return BLANK
+
+    def render_line(self, y: int) -> Strip:
+        """One line in sight, counted from the uppermost."""
+        width, index = self.size.width, self.top + y
+        line = self._line(index, width) if 0 <= index < self.count else BLANK
+        return Visual.to_strips(self, line, width, 1, self.visual_style, pad=True)[0]
 
     def _line(self, index: int, width: int) -> Content:
         if not self.has_cursor:
@@ -81,6 +87,16 @@ class Window(Widget, can_focus=True):
         mark = Content.styled("▌", "$accent") if index == self.cursor else Content(" ")
         line = Content("").join([mark, fit(self.draw_line(index, width - 1), width - 1)])
         return line.stylize("on $accent 18%") if here else line
+
+    def redraw_lines(self, *indices: int) -> None:
+        """Draw some lines anew, and no other."""
+        width = self.outer_size.width
+        self.refresh(*(Region(0, index - self.top, width, 1) for index in indices))
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Another size shows other lines."""
+        self.go_to(self.position)
+        self.refresh()
 
     def action_move(self, by: int) -> None:
         """Move by lines."""
@@ -102,14 +118,19 @@ class Window(Widget, can_focus=True):
     def go_to(self, line: int) -> None:
         """Put the reader at a line, and bring it into sight."""
         line = max(0, min(line, self.count - 1))
-        height = max(1, self.size.height)
-        if not self.has_cursor:
-            self.top = min(line, max(0, self.count - height))
-            return
-        if line != self.cursor:
+        height, before = max(1, self.size.height), (self.cursor, self.top)
+        if self.has_cursor:
             self.cursor = line
+            self.top = max(line - height + 1, min(self.top, line))
+        else:
+            self.top = line
+        self.top = max(0, min(self.top, self.count - height))
+        if self.top != before[1]:
+            self.refresh()
+        elif self.cursor != before[0]:
+            self.redraw_lines(before[0], self.cursor)
+        if self.cursor != before[0]:
             self.post_message(self.Moved(self))
-        self.top = max(line - height + 1, min(self.top, line))
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         event.stop()
