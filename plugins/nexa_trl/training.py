@@ -156,7 +156,29 @@ def _build_trainer(
     counts: dict[str, Encoded],
 ) -> SFTTrainer:
     validates = counts["validation"].rows > 0
-    settings = SFTConfig(
+    trainer = SFTTrainer(
+        model=model,
+        args=_settings(recipe, out, validates),
+        train_dataset=Dataset.from_file(str(out / "train.arrow")),
+        eval_dataset=Dataset.from_file(str(out / "validation.arrow")) if validates else None,
+        processing_class=tokenizer,
+        peft_config=LoraConfig(
+            r=recipe.rank,
+            lora_alpha=recipe.alpha,
+            lora_dropout=recipe.dropout,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        ),
+    )
+    # trl starts QLoRA adapters in bf16 and a resumed run reloads them in fp32: the run would drift.
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return trainer
+
+
+def _settings(recipe: Recipe, out: Path, validates: bool) -> SFTConfig:
+    return SFTConfig(
         output_dir=str(out / "checkpoints"),
         seed=recipe.seed,
         data_seed=recipe.seed,
@@ -185,25 +207,6 @@ def _build_trainer(
         disable_tqdm=True,
         report_to="none",
     )
-    trainer = SFTTrainer(
-        model=model,
-        args=settings,
-        train_dataset=Dataset.from_file(str(out / "train.arrow")),
-        eval_dataset=Dataset.from_file(str(out / "validation.arrow")) if validates else None,
-        processing_class=tokenizer,
-        peft_config=LoraConfig(
-            r=recipe.rank,
-            lora_alpha=recipe.alpha,
-            lora_dropout=recipe.dropout,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        ),
-    )
-    # trl starts QLoRA adapters in bf16 and a resumed run reloads them in fp32: the run would drift.
-    for parameter in trainer.model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    return trainer
 
 
 class MarkComplete(TrainerCallback):
