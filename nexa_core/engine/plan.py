@@ -213,6 +213,11 @@ class Plan:
             uses.setdefault(always, (always, {}, None))
         return tuple(self._metric(key, *use) for key, use in uses.items())
 
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """The columns by whose values the gate's rules are measured too."""
+        return self.gate.slices if self.gate else ()
+
     def _metric(
         self, key: str, name: str, options: Mapping[str, Any], place: Place | None
     ) -> NamedMetric:

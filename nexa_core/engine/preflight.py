@@ -15,7 +15,7 @@ from nexa_core.engine.plan import JUDGE_TOKENS, Plan
 from nexa_core.engine.role_checks import check_roles
 from nexa_core.engine.training import check_training
 from nexa_core.engine.tries import Line
-from nexa_core.errors import PreflightError
+from nexa_core.errors import PreflightError, UnknownNameError
 from nexa_core.gates import never_passes
 from nexa_core.pipeline import GenerateStep, JudgeStep, Role, Step, roles_of
 from nexa_core.prices import is_local, warn_of_age
@@ -117,12 +117,27 @@ def _judged(plan: Plan) -> set[str]:
 
 def _check_pilot(plan: Plan) -> None:
     pilot = plan.pipeline.pilot
-    if plan.gate is None or pilot.rows == "all":
+    if plan.gate is None:
+        return
+    _check_slices(plan)
+    if pilot.rows == "all":
         return
     rows = pilot.rows if isinstance(pilot.rows, int) else None
     hopeless = never_passes(plan.gate, plan.gate.alpha(pilot.max_iterations), rows)
     if hopeless is not None:
         raise hopeless
+
+
+def _check_slices(plan: Plan) -> None:
+    """A gate slices by columns that the source or the steps bring."""
+    made = {step.into for step in plan.pipeline.generate_steps}
+    varied = {name for step in plan.pipeline.generate_steps for name in step.vary}
+    columns = {*plan.source_columns, *made, *varied}
+    for column in plan.slices:
+        if column not in columns:
+            raise UnknownNameError(
+                "column to slice by", column, columns, plan.gate.place if plan.gate else None
+            )
 
 
 def _check_money(plan: Plan, steps: Sequence[Step]) -> list[str]:

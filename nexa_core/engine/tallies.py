@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nexa_core.errors import CheckError, boundary
+from nexa_core.gates import slice_key
 from nexa_core.protocols import Metric
 from nexa_core.records import State
+
+MOST_SLICES = 50
+"""Values of a column that a gate may slice by: of more, none would have rows enough."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +29,13 @@ class NamedMetric:
     population: str
 
 
-def tally_rows(metrics: Iterable[NamedMetric], table: pa.Table) -> dict[str, dict[str, Any]]:
+def tally_rows(
+    metrics: Iterable[NamedMetric], table: pa.Table, slices: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
     """The tally of every metric over one shard: one sample per source row, its last attempt.
 
-    Failed rows are outside every population but that of `failed_rate`.
+    Failed rows are outside every population but that of `failed_rate`. Rates and medians are tallied
+    for every value of the columns in `slices` too.
     """
     measured = _measured(table)
     healthy = measured.filter(pc.not_equal(measured["state"], State.FAILED.value))
@@ -36,8 +43,32 @@ def tally_rows(metrics: Iterable[NamedMetric], table: pa.Table) -> dict[str, dic
     for named in metrics:
         rows = measured if named.name == "failed_rate" else healthy
         with boundary(CheckError, f"The metric '{named.name}'"):
-            tallies[named.key] = tally(named.metric.outcomes(rows), named.aggregate)
+            outcomes = named.metric.outcomes(rows)
+            tallies[named.key] = tally(outcomes, named.aggregate)
+        if named.aggregate != "mean":
+            for column in slices:
+                tallies |= _tally_slices(named, outcomes, rows, column)
     return tallies
+
+
+def _tally_slices(
+    named: NamedMetric, outcomes: pa.Array | pa.ChunkedArray, rows: pa.Table, column: str
+) -> dict[str, dict[str, Any]]:
+    """One metric's tallies by the values of a column; rows without one are in none of them."""
+    values = rows[column].cast(pa.string())
+    known = sorted(pc.unique(values).drop_null().to_pylist())
+    if len(known) > MOST_SLICES:
+        raise CheckError(
+            f"The gate slices by '{column}', which has {len(known)} values in one shard.",
+            f"Slice by a column of at most {MOST_SLICES} values, such as a language or a topic.",
+        )
+    found = {
+        slice_key(named.key, column, value): tally(
+            outcomes.filter(pc.fill_null(pc.equal(values, value), False)), named.aggregate
+        )
+        for value in known
+    }
+    return {key: one for key, one in found.items() if one["n"]}
 
 
 def _measured(table: pa.Table) -> pa.Table:

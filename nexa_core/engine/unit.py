@@ -180,7 +180,7 @@ class Unit:
             cost_nano=dict(+work.calls.spent.settled),
             at_risk_nano=dict(+work.calls.spent.at_risk),
             served=work.calls.served,
-            metrics=tally_rows(self.plan.metrics, table),
+            metrics=tally_rows(self.plan.metrics, table, self.plan.slices),
             source_rows=len(work.order.rows),
             seconds=round(work.seconds, 3),
         )

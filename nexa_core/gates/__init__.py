@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nexa_core.gates.assessment import Look, assess, assess_gate
+from nexa_core.gates.assessment import Look, assess, assess_gate, slice_key
 from nexa_core.gates.dataset import MEASURES, bind_measures
 from nexa_core.gates.decision import (
     Conclusion,
@@ -52,4 +52,5 @@ __all__ = [
     "rows_auto",
     "rule_on_drift",
     "settle",
+    "slice_key",
 ]

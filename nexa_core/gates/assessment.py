@@ -11,7 +11,16 @@ from nexa_core import stats
 from nexa_core.gates.rules import Gate, Rule
 from nexa_core.records import GateCheck, Verdict
 
-__all__ = ["Count", "Look", "Tally", "assess", "assess_gate", "count_rows"]
+__all__ = [
+    "Count",
+    "Look",
+    "Tally",
+    "assess",
+    "assess_gate",
+    "assess_slices",
+    "count_rows",
+    "slice_key",
+]
 
 Tally = Mapping[str, Any]
 """Counted outcomes. rate: n, k true; median: n, histogram {"<number>": count}; mean: n, total."""
@@ -46,8 +55,51 @@ class Count:
 
 
 def assess_gate(gate: Gate, tallies: Mapping[str, Tally], look: Look) -> tuple[GateCheck, ...]:
-    """Assess every rule, hard ones first; `tallies` by `Rule.key`, an absent one counts no rows."""
-    return tuple(assess(rule, tallies.get(rule.key, {}), look) for rule in gate.rules)
+    """Assess every rule, hard ones first, then their slices; `tallies` by `Rule.key` or `slice_key`.
+
+    An absent one counts no rows.
+    """
+    checks = tuple(assess(rule, tallies.get(rule.key, {}), look) for rule in gate.rules)
+    sliced = (assess_slices(gate, rule, tallies, look) for rule in gate.hard if gate.slices)
+    return checks + tuple(check for group in sliced for check in group)
+
+
+def slice_key(rule: str, column: str, value: object) -> str:
+    """The name of a rule's measurement over the rows that have one value in a column."""
+    return f"{rule}[{column}={value}]"
+
+
+def assess_slices(
+    gate: Gate, rule: Rule, tallies: Mapping[str, Tally], look: Look
+) -> tuple[GateCheck, ...]:
+    """A rule within every slice that has rows; verdicts keep the look's error over all of them.
+
+    A slice passes or fails where its p-value, 1 over its e-value, is at most alpha after Holm's
+    adjustment for the number of slices (Holm 1979); bounds and outlook are Bonferroni's.
+    """
+    starts = tuple(f"{rule.key}[{column}=" for column in gate.slices)
+    found = {key: tally for key, tally in tallies.items() if key.startswith(starts)}
+    if not found or rule.failure_limit is None:
+        return ()
+    each = replace(look, alpha=look.alpha / len(found))
+    checks = [
+        replace(assess(rule, tally, each), metric=key, hard=gate.hard_slices)
+        for key, tally in sorted(found.items())
+    ]
+    if look.census:
+        return tuple(checks)
+    passes = stats.holm([1.0 / max(check.e_pass or 0.0, 1.0) for check in checks])
+    fails = stats.holm([1.0 / max(check.e_fail or 0.0, 1.0) for check in checks])
+    return tuple(
+        _settle_slice(check, p <= look.alpha or check.metric in look.passed, f <= look.alpha)
+        for check, p, f in zip(checks, passes, fails, strict=True)
+    )
+
+
+def _settle_slice(check: GateCheck, passes: bool, fails: bool) -> GateCheck:
+    if passes:
+        return replace(check, verdict=Verdict.PASS, rows_needed=None, rows_likely=None, chance=None)
+    return replace(check, verdict=Verdict.FAIL) if fails else check
 
 
 def assess(rule: Rule, tally: Tally, look: Look) -> GateCheck:

@@ -17,7 +17,17 @@ FindGate = Callable[[str, Place | None], Path]
 """Finds the file of a named gate, or raises UnknownNameError with the place that asked."""
 FindPlace = Callable[[Keys], Place | None]
 
-_KEYS = ("gate", "extends", "confidence", "hard", "soft", "extend", "reviewers", "description")
+_KEYS = (
+    "gate",
+    "extends",
+    "confidence",
+    "hard",
+    "soft",
+    "extend",
+    "reviewers",
+    "slices",
+    "description",
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _CONFIDENCE, _MAX_ROWS, _FAIL_OVER = 0.95, 600, 0.05
 
@@ -66,6 +76,7 @@ class _Reader:
             fix = "Add `extends: NAME` or `gate: NAME`." if inline else "Begin with `gate: NAME`."
             raise GateFileError("This gate has no name.", fix, place(()))
         extend = data.get("extend")
+        slices, hard_slices = _read_slices(data, parent, place)
         return Gate(
             name=_read_name(data.get("gate", parent.name if parent else None), place),
             confidence=_read_confidence(data, parent, place),
@@ -74,6 +85,8 @@ class _Reader:
             reviewers=_read_reviewers(data["reviewers"], place)
             if "reviewers" in data
             else (parent.reviewers if parent else ()),
+            slices=slices,
+            hard_slices=hard_slices,
             place=place(()),
         )
 
@@ -143,6 +156,26 @@ def _read_cap(extend: Any, place: FindPlace) -> int:
             f"'{rows}' is no number of rows.", "Use a whole number.", place(("extend", "max_rows"))
         )
     return rows
+
+
+def _read_slices(
+    data: Mapping[str, Any], parent: Gate | None, place: FindPlace
+) -> tuple[tuple[str, ...], bool]:
+    """The columns, and whether they decide: `slices: [column]` or `{by: [column], hard: true}`."""
+    if "slices" not in data:
+        return (parent.slices, parent.hard_slices) if parent else ((), False)
+    given: Any = data["slices"] or []
+    hard: Any = False
+    if isinstance(given, Mapping):
+        _check_keys(given, ("by", "hard"), "`slices`", place, ("slices",))
+        given, hard = given.get("by"), given.get("hard", False)
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        fix = "Write slices: [language], or {by: [language], hard: true}."
+        raise GateFileError("`slices` is a list of columns.", fix, place(("slices",)))
+    if not isinstance(hard, bool):
+        fix = "Write hard: true where slices decide."
+        raise GateFileError(f"'{hard}' is not true or false.", fix, place(("slices", "hard")))
+    return tuple(dict.fromkeys(given)), hard
 
 
 def _read_rules(data: Mapping[str, Any], name: str, place: FindPlace) -> list[Rule]:

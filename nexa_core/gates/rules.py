@@ -80,7 +80,8 @@ class Gate:
     """What decides an iteration: hard rules decide, soft ones are reported.
 
     `confidence` holds for the whole campaign; `max_rows` is the most rows to which EXTEND may grow
-    one iteration.
+    one iteration. `slices` names columns: each hard rule is also measured for every value of each, which
+    is reported, and decides where `hard_slices`.
     """
 
     name: str
@@ -89,6 +90,8 @@ class Gate:
     confidence: float = 0.95
     max_rows: int = 600
     reviewers: tuple[ReviewerUse, ...] = ()
+    slices: tuple[str, ...] = ()
+    hard_slices: bool = False
     place: Place | None = field(default=None, compare=False)
 
     @property
@@ -123,7 +126,9 @@ class Gate:
 
     def as_json(self) -> dict[str, Any]:
         """The gate as `run.json` and records keep it."""
+        sliced = {"slices": list(self.slices), "hard_slices": self.hard_slices}
         return {
+            **(sliced if self.slices else {}),
             "gate": self.name,
             "confidence": self.confidence,
             "hard": [rule.as_json() for rule in self.hard],
@@ -142,6 +147,8 @@ class Gate:
             soft=tuple(Rule(**rule) for rule in value["soft"]),
             max_rows=value["max_rows"],
             reviewers=tuple(ReviewerUse(**use) for use in value["reviewers"]),
+            slices=tuple(value.get("slices", ())),
+            hard_slices=value.get("hard_slices", False),
         )
 
 

@@ -39,8 +39,8 @@ class Gap:
 
 
 def metric_name(check: GateCheck) -> str:
-    """The metric without the options that a gate gave it."""
-    return check.metric.partition("(")[0]
+    """The metric without the options that a gate gave it, and without its slice."""
+    return check.metric.partition("(")[0].partition("[")[0]
 
 
 def measure_gap(check: GateCheck) -> Gap:

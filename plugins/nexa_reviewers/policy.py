@@ -139,7 +139,7 @@ def _paths(knob: str, rule: MoveRule, check: GateCheck, evidence: Evidence) -> l
 
 def _column(check: GateCheck, evidence: Evidence) -> str:
     """The column a metric reads: named among its options, else the last step's."""
-    options = check.metric.partition("(")[2][:-1]
+    options = check.metric.partition("(")[2].partition(")[")[0].removesuffix(")")
     named = json.loads(f"{{{options}}}").get("field") if options else None
     return str(named or list(evidence.columns.values())[-1])
 

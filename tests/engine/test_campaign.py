@@ -16,6 +16,7 @@ from nexa_core.errors import (
     SourceError,
     StepError,
     TooManyFailuresError,
+    UnknownNameError,
     UsageError,
 )
 from nexa_core.store.lock import RunLock
@@ -302,3 +303,21 @@ def test_a_smoke_that_shows_nothing_goes_on_to_the_planned_rows(
     looks = reviewing.gate_show("smoked", workspace=workspace)
     assert [(r.decision, r.look.rows) for r in looks][:2] == [("EXTEND", 10), ("PROCEED", 60)]
     assert reviewing.gate_replay("smoked", workspace=workspace)["differences"] == []
+
+
+def test_slices_are_measured_reported_and_replayed(
+    run: Any, gated: dict[str, Any], write_rows: Any, strict_gate: str, workspace: Workspace
+) -> None:
+    """Every rule once per value of the column, soft unless said; an unknown column is refused."""
+    write_rows([{**row, "lang": "de" if i % 3 else "en"} for i, row in enumerate(questions(900))])
+    gated["gate"] = {"extends": strict_gate, "slices": ["lang"]}
+    assert run(gated, "sliced").status == "done"
+    last = [r for r in reviewing.gate_show("sliced", workspace=workspace) if r.phase == "pilot"][-1]
+    checks = {check["metric"]: check for check in last.checks}
+    runaway = [checks[f"runaway_rate[lang={lang}]"] for lang in ("de", "en")]
+    assert sum(check["n"] for check in runaway) == checks["runaway_rate"]["n"]
+    assert not any(check["hard"] for check in runaway)
+    assert not reviewing.gate_replay("sliced", workspace=workspace)["differences"]
+    gated["gate"] = {"extends": strict_gate, "slices": ["language"]}
+    with pytest.raises(UnknownNameError, match="lang"):
+        run(gated)
