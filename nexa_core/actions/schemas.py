@@ -8,6 +8,7 @@ from typing import Any
 __all__ = ["gate_schema", "pipeline_schema"]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_COLUMNS = {"type": "array", "items": {"type": "string"}}
 _STEPS = {
     "generate": "GenerateStep",
     "judge": "JudgeStep",
@@ -101,7 +102,20 @@ def gate_schema() -> dict[str, Any]:
                 "description": "How many rows one iteration may take.",
             },
             "reviewers": {"type": "array", "items": _use_schema()},
+            "slices": {
+                "anyOf": [_COLUMNS, _slices_schema()],
+                "description": "Columns for each value of which the hard rules are measured too.",
+            },
         },
+        "additionalProperties": False,
+    }
+
+
+def _slices_schema() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"by": _COLUMNS, "hard": {"type": "boolean"}},
+        "required": ["by"],
         "additionalProperties": False,
     }
 
