@@ -10,9 +10,8 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import orjson
 import pyarrow as pa
@@ -38,8 +37,7 @@ OWN_COLUMNS = frozenset(
 """Columns that nexa adds to every row; `id` is nexa's too, and keeps the source's value."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRow:
+class SourceRow(NamedTuple):
     """One source row: its identity, its columns, or why it could not be read."""
 
     source_id: str
@@ -160,9 +158,11 @@ def read_source(
 def _identify(
     row: Row, id_column: str | None, renames: Mapping[str, str], position: int
 ) -> SourceRow:
-    columns = {ours: row.get(theirs) for ours, theirs in renames.items()}
-    taken = set(renames.values())
-    columns.update({name: value for name, value in row.items() if name not in taken})
+    columns = dict(row)
+    if renames:
+        for theirs in renames.values():
+            columns.pop(theirs, None)
+        columns = {**{ours: row.get(theirs) for ours, theirs in renames.items()}, **columns}
     if id_column is None:
         identity = _digest(canonical_json(columns))
         return SourceRow(identity, identity, columns)
