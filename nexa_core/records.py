@@ -31,6 +31,7 @@ __all__ = [
     "Score",
     "ScoreColumns",
     "State",
+    "StrictJson",
     "Training",
     "Usage",
     "Verdict",
@@ -69,8 +70,12 @@ def _dump(value: object, option: int = 0) -> bytes | None:
         return None
 
 
+class StrictJson(dict[str, Any]):
+    """An object as a strict JSON parser gave it: it holds no NaN, no infinity and no half character."""
+
+
 def floats_in(value: object) -> list[float]:
-    """Every float of a value made of mappings, lists and tuples."""
+    """Every float of a value made of mappings, lists and tuples, but those of `StrictJson`."""
     floats: list[float] = []
     # A list that grows while it is walked: several times as fast as recursion, and every call asks.
     found: list[Any] = [value]
@@ -91,7 +96,7 @@ def floats_in(value: object) -> list[float]:
     return floats
 
 
-_PLAIN = frozenset([str, int, bool, type(None)])
+_PLAIN = frozenset([str, int, bool, type(None), StrictJson])
 
 
 def mend_text(text: str) -> str:

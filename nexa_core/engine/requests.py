@@ -49,7 +49,7 @@ class RequestForm:
         row = canonical_json(list(subject[1:]))
         text = (
             f'{{{model}"prompt":{canonical_json(plain_prompt(prompt))},"row":{row},'
-            f'{sampling}"seed":{seed},{stop}"tools":{canonical_json(tools)}}}'
+            f'{sampling}"seed":{seed},{stop}"tools":{canonical_json(tools) if tools is not None else "null"}}}'
         )
         identity = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
         return Request(identity, prompt, self._sampling, self._stop, seed, self.schema, tools)

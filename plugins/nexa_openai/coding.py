@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from nexa_core import CallFailed, Charge, Failure
+from nexa_core import CallFailed, Charge, Failure, StrictJson
 
 
 def encode(value: object) -> bytes:
@@ -29,6 +29,9 @@ def decode(body: bytes) -> Mapping[str, Any]:
         value = orjson.loads(body)
     except ValueError:
         value = _decode_forgivingly(body)
+    else:
+        if isinstance(value, dict):
+            return StrictJson(value)
     if isinstance(value, dict):
         return value
     text = body.decode("utf-8", "replace")
