@@ -70,6 +70,18 @@ class Step:
         return self.decision if self.decision.isalpha() else "none"
 
 
+LATER = {
+    "drift": "Drift of scale",
+    "scale_qc": "Scale",
+    "dataset_qc": "Dataset",
+    "training_health": "Training",
+    "evaluation_plan": "Evaluation, before it began",
+    "evaluation": "Evaluation",
+}
+"""What a reader calls the decisions after the pilot."""
+UNITS = {"train": "steps", "evaluate": "items"}
+
+
 def trace_decisions(facts: Facts) -> list[Step]:
     """Every step, in order: looks as reviewed, iterations without a decision, then scale."""
     steps: list[Step] = []
@@ -83,7 +95,10 @@ def trace_decisions(facts: Facts) -> list[Step]:
         if not looks:
             steps.append(_show_unreviewed(facts, unit, parameters))
         before = unit.parameters
-    if facts.scale is not None and facts.scale.summary:
+    later = [review for review in facts.reviews if review.phase != "pilot"]
+    steps += [_show_review(review) for review in later]
+    recorded = any(review.gate_name == "scale_qc" for review in later)
+    if facts.scale is not None and facts.scale.summary and not recorded:
         steps.append(_show_scale(facts.scale.summary))
     return steps
 
@@ -99,7 +114,10 @@ def _compare_parameters(now: Mapping[str, Any], before: Mapping[str, Any]) -> li
     ]
 
 
-def _show_review(review: Review, which: str, parameters: Sequence[Parameter]) -> Step:
+def _show_review(review: Review, which: str = "", parameters: Sequence[Parameter] = ()) -> Step:
+    title = f"Iteration {review.iteration} of {review.max_iterations}{which}"
+    if review.phase != "pilot":
+        title = LATER.get(review.gate_name, f"{review.gate_name} after {review.phase}")
     rules = {(rule.key, rule.hard): rule for rule in Gate.from_json(review.gate).rules}
     lines = []
     for check in _read_checks(review.checks):
@@ -107,11 +125,11 @@ def _show_review(review: Review, which: str, parameters: Sequence[Parameter]) ->
         lines.append(_show_check(check, explain_check(check, rule) if rule else describe(check)))
     look = review.look
     return Step(
-        title=f"Iteration {review.iteration} of {review.max_iterations}{which}",
+        title=title,
         decision=review.decision,
         reason=review.reason,
-        rows=f"{show_count(look.rows)} rows",
-        basis=_describe_basis(look.census, look.alpha),
+        rows=f"{show_count(look.rows)} {UNITS.get(review.phase, 'rows')}",
+        basis=_describe_basis(look.census, look.alpha) if review.method == "gate" else "",
         parameters=parameters,
         checks=lines,
         opinions=review.opinions,
@@ -173,7 +191,9 @@ def _show_check(check: GateCheck, explained: str) -> CheckLine:
     if check.lower is not None and check.upper is not None and check.basis != "census":
         bounds = show_range(check.lower, check.upper)
     counted = f"{show_count(check.n)} rows"
-    if check.aggregate != "mean":
+    if check.aggregate == "difference":
+        counted = f"{show_count(check.k)} won, {show_count(check.n - check.k)} lost"
+    elif check.aggregate != "mean":
         counted = f"{show_count(check.k)} / {show_count(check.n)}"
     value = "–"
     if check.value is not None:
@@ -202,7 +222,12 @@ def _name_axis(check: GateCheck) -> str:
 def _draw(check: GateCheck) -> Markup | None:
     """The bar of a rule that is about a share; a mean has no interval and is not drawn."""
     median = check.aggregate == "median"
-    if check.aggregate == "mean" or (median and check.rule == "equals") or not check.n:
+    if (
+        check.aggregate in ("mean", "difference")
+        or check.basis == "drift"
+        or (median and check.rule == "equals")
+        or not check.n
+    ):
         return None
     threshold = 0.5 if median else check.threshold
     allowed = {

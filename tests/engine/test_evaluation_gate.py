@@ -68,6 +68,8 @@ def test_a_better_arm_proceeds_by_the_registered_test(
     _, plan, decided = reviewing.gate_show("better", workspace=workspace)
     assert decided.terms["plan"] == plan.hash and decided.terms["item_hash"]
     assert plan.terms["test"] == "mcnemar_midp" and "Registered before" in plan.reason
+    page = (workspace.artifacts_path / "better" / "report.html").read_text()
+    assert "Evaluation, before it began" in page and "won, 0 lost" in page
     assert not reviewing.gate_replay("better", workspace=workspace)["differences"]
 
 

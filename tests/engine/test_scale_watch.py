@@ -85,6 +85,7 @@ def test_drift_pauses_scale_until_a_person_signs(
     assert rows < 600 and not (workspace.artifacts_path / "drifting" / "dataset").exists()
     assert resume("drifting").exit_code == 10
     assert decisions("drifting")[1:] == [("drift", "STOP", True)]
+    assert "Drift of scale" in (workspace.artifacts_path / "drifting" / "report.html").read_text()
     sign("drifting", "PROCEED", "good enough", workspace=workspace, signer="ada")
     after = resume("drifting")
     assert (after.status, sum(unit.source_rows for unit in after.units)) == ("done", 700)
