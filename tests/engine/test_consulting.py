@@ -91,13 +91,19 @@ def test_an_honest_model_proposes_and_lets_pass(
 def test_votes_are_counted_again_from_the_record(
     reviewed: Callable[..., Any], workspace: Workspace
 ) -> None:
-    """A replay asks no model; one changed reply in a record is a difference."""
+    """A replay asks no model; a changed reply in a record, or other evidence, is a difference."""
     reviewed({AFTER_FAILURE: COOLER, AFTER_PASS: reply()})
     assert reviewing.gate_replay("r", workspace=workspace)["differences"] == []
     path = min((workspace.reviews_path / "r").glob("*.json"))
-    path.write_text(path.read_text().replace("0.2}]", "0.4}]"))
-    told = reviewing.gate_replay("r", workspace=workspace)["differences"]
-    assert any("opinion 1 (llm).changes" in one["difference"] for one in told)
+    whole = path.read_text()
+    for old, new, told in (
+        ("0.2}]", "0.4}]", "opinion 1 (llm).changes"),
+        ('"state": "rejected"', '"state": "accepted"', "opinion 1 (llm): recorded"),
+    ):
+        assert old in whole
+        path.write_text(whole.replace(old, new))
+        found = reviewing.gate_replay("r", workspace=workspace)["differences"]
+        assert any(told in one["difference"] for one in found)
 
 
 def test_a_resumed_run_asks_no_reviewer_again(
@@ -105,12 +111,13 @@ def test_a_resumed_run_asks_no_reviewer_again(
 ) -> None:
     """A record that was lost is made again from the journaled replies, to the same hash but its time."""
     reviewed({AFTER_FAILURE: COOLER, AFTER_PASS: reply()})
-    before = last(workspace)
+    before, paid = last(workspace), read_spent(open_run(workspace.artifacts_path, "r"))
     for path in (workspace.reviews_path / "r").iterdir():
         path.unlink()
     running.resume_run("r", workspace=workspace)
     again = last(workspace)
     assert (again.identity, again.cost_nano) == (before.identity, before.cost_nano)
+    assert read_spent(open_run(workspace.artifacts_path, "r")) == paid
 
 
 def test_a_cited_veto_of_most_iterates_and_on_the_last_iteration_waits(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nexa_core import CallFailed, Completion, Evidence, Failure, gates
+from nexa_core import CallFailed, Completion, Evidence, Failure, Opinion, gates
 from nexa_core.gates import Gate, Look, Rule
 from nexa_core.prompts import read_prompt
 from nexa_core.records import Decision, Verdict
@@ -62,6 +62,18 @@ class Liar:
 
     async def choose(self, prompt: Any, options: Any, role: Any = None) -> Any:
         raise NotImplementedError
+
+
+class Forger:
+    """A reviewer of somebody's own whose opinion is noise: the core alone holds it to the rules."""
+
+    async def review(self, evidence: Evidence, ask: Liar) -> Opinion:
+        chance = ask.chance
+        paths = [T, P, M, "gate", "accept.min_score", chance.choice(NASTY)]
+        values = [0.3, "teacher/answer_strict", *NUMBERS, None, [], {}]
+        patch = {chance.choice(paths): chance.choice(values) for _ in range(chance.randrange(3))}
+        cites = tuple(chance.choice(NASTY) for _ in range(chance.randrange(2)))
+        return Opinion("forger", chance.choice(NASTY), patch, chance.random() < 0.5, cites)
 
 
 def pick(chance: random.Random, depth: int = 0) -> Any:
@@ -124,7 +136,15 @@ def play(count: int, seed: int) -> dict[str, int]:
     """Let chains of reviewers with a lying model conclude, hold every end to the rules, count them."""
     chance = random.Random(seed)
     llm = Llm(LlmOptions(model="reviewer", instructions=PROMPT))
-    chains = [[llm], [llm], [Policy(), llm], [llm, Policy()], [llm, llm], [llm, Human()]]
+    chains = [
+        [llm],
+        [llm],
+        [Policy(), llm],
+        [llm, Policy()],
+        [llm, llm],
+        [llm, Human()],
+        [Forger(), llm],
+    ]
     seen: dict[str, int] = {}
 
     async def run() -> None:
