@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gating.nulls import ITERATIONS, Counts, describe_rate, pilot_gate
+from gating.nulls import ITERATIONS, Counts, describe_rate, list_nulls, pilot_gate
 from nexa_core import stats
 from nexa_core.gates import Gate, Rule
 
@@ -86,13 +86,9 @@ def _limits(other: OtherGate, n: int, rule: Rule) -> tuple[int, int]:
 def measure_others(campaigns: int, seed: int) -> dict[str, dict[str, dict[str, float]]]:
     """False PROCEED per campaign of each other gate: every rule at its limit, runaways also at 8 %."""
     found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in OTHERS}
-    nulls = [
-        (r.key, r.failure_limit, r.failure_limit) for r in pilot_gate().hard if r.failure_limit
-    ]
-    nulls.append(("runaway_rate at 8 %", 0.05, 0.08))
-    for i, (shown, limit, rate) in enumerate(nulls):
+    for i, (shown, rule, rate) in enumerate(list_nulls(pilot_gate())):
         rng = np.random.default_rng([seed, 99, i])
-        passed, first = _play(campaigns, float(rate or 0), float(limit or 0), rng)
+        passed, first = _play(campaigns, rate, rule.failure_limit or 0.0, rng)
         for name in OTHERS:
             counted = int(passed[name].sum())
             within_three = float(first[name].mean())

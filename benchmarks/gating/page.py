@@ -107,8 +107,7 @@ def _nulls(found: Mapping[str, Any]) -> str:
     names = list(found["others"])
     rows = []
     for rule in found["others"][names[0]]:
-        own = found["nulls"].get(rule)
-        ours = f"{own['proceed_rate']:.2%}" if own else "–"
+        ours = f"{found['nulls'][rule]['proceed_rate']:.2%}"
         rows.append(
             (rule, ours, *(f"{found['others'][n][rule]['proceed_rate']:.1%}" for n in names))
         )
@@ -197,7 +196,7 @@ def _drift(found: Mapping[str, Any]) -> str:
     return (
         "\n## Drift of a scale run\n\n"
         "Runaways of the pilot that passed, and of 20 shards of 500 rows after it; a look after each. A rise by a\n"
-        "fifth of the limit (here 1 point) is no drift.\n\n"
+        f"fifth of the limit (here 1 point) is no drift. {max(found['campaigns'] // 10, 1):,} runs a line.\n\n"
     ) + _table(("runaway rate", "", "runs that pause", "after rows, median"), rows)
 
 

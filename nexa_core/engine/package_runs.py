@@ -62,8 +62,9 @@ class RunRows:
 
     @property
     def review_head(self) -> str | None:
-        """The hash of the last decision about rows; what is decided about the dataset comes after."""
-        decided = [r for r in read_reviews(self.reviews) if r.phase in ("pilot", "scale")]
+        """The hash of the last decision before there was a dataset; training and evaluation come after."""
+        before = ("pilot", "scale", "package")
+        decided = [r for r in read_reviews(self.reviews) if r.phase in before]
         return decided[-1].hash if decided else None
 
     @property

@@ -30,20 +30,26 @@ def decide_phase(
     draft = draft_review(context, phase, gate, look, tallies, method, terms or {})
     earlier = [r for r in read_reviews(context.reviews, phase) if r.gate_name == gate.name]
     if earlier and is_about(earlier[-1], draft):
+        if not context.has_told(earlier[-1].hash):  # a kill came between
+            _announce(context, earlier[-1])
         return earlier[-1]
     written = write_review(context.reviews, draft)
+    _announce(context, written)
+    return written
+
+
+def _announce(context: Context, review: Review) -> None:
     context.announcer.announce(
         GateDecided(
             0,
-            written.decision,
-            written.checks,
-            written.hash,
-            written.reason,
-            phase=phase,
-            waiting=written.waiting,
+            review.decision,
+            review.checks,
+            review.hash,
+            review.reason,
+            phase=review.phase,
+            waiting=review.waiting,
         )
     )
-    return written
 
 
 def draft_review(

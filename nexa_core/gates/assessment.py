@@ -167,6 +167,8 @@ def _look_ahead(check: GateCheck, count: Count, limit: float, look: Look) -> Gat
     share = 1.0 if count.n == look.rows else (count.n + 0.5) / (look.rows + 1)
     room = max(look.cap - look.rows, 0)
     cap, failures = count.n + int(room * share), int(count.failures)
+    if cap == count.n:  # nothing to predict, and over a million rows that would take seconds
+        return replace(check, chance=0.0)
     needed = stats.rows_to_pass(limit, look.alpha, failures) - count.n
     chance, likely = stats.predict_pass(failures, count.n, limit, look.alpha, cap)
     return replace(

@@ -489,3 +489,16 @@ def test_slices_are_read_and_kept(tmp_path):
     with pytest.raises(GateFileError, match="list of columns") as caught:
         gates.read_gate(tmp_path / "c.yaml")
     assert caught.value.place.line == 2
+
+
+def test_a_look_without_room_predicts_nothing(monkeypatch):
+    """A million rows near the limit, and no further row to buy: undecided, with no chance, at once."""
+
+    def predict(*_: object) -> None:
+        raise AssertionError("seconds over a million rows")
+
+    monkeypatch.setattr("nexa_core.stats.predict_pass", predict)
+    rule = Rule("runaway_rate", "below", 0.05)
+    tally = {"n": 1_000_000, "k": 49_950}
+    check = gates.assess(rule, tally, Look(0.01, 1_000_000, 1_000_000))
+    assert (check.verdict, check.chance, check.rows_needed) == ("INCONCLUSIVE", 0.0, None)
