@@ -26,6 +26,8 @@ __all__ = ["ALL", "Filter", "RowLine", "RowList", "Rows", "open_rows"]
 GIST = 240
 """Characters of a text that a list keeps."""
 HELD_SHARDS = 12
+LARGEST_HELD = 64_000_000
+"""Bytes of a shard that is remembered whole."""
 _ROW_FACTS = {"id", "source_id", "sample", "attempt", "parent_id", "scores", "flags", "state"}
 _OWN = frozenset(_ROW_FACTS | {"reason", "provenance"})
 
@@ -86,6 +88,7 @@ class Rows:
         self.run = run
         self.texts = name_texts(run.record.get("pipeline", {}))
         self._held: OrderedDict[tuple[Path, Filter], list[RowLine]] = OrderedDict()
+        self._last: tuple[Path, Any] | None = None
         self._places: list[_Place] = []
         self.refresh()
 
@@ -141,6 +144,14 @@ class Rows:
                 found |= {row["id"]: _whole(row, place) for row in kept.to_pylist()}
         return [found[one] for one in wanted if one in found]
 
+    def read(self, place: _Place) -> Any:
+        """A shard with every column; the last one read is at hand, unless it is large."""
+        path, table = self._last or (None, None)
+        if path != place.path:
+            table = read_shard(place.path)
+            self._last = (place.path, table) if table.nbytes <= LARGEST_HELD else None
+        return table
+
     def _within(self, unit: str | None) -> list[_Place]:
         return [place for place in self._places if unit in (None, place.folder.name)]
 
@@ -188,7 +199,7 @@ class RowList:
         """
         index, first = self._locate(position)
         place = self._places[index]
-        table = _choose(read_shard(place.path), self.filter)
+        table = _choose(self._rows.read(place), self.filter)
         if position - first >= table.num_rows:
             raise ManifestError(f"Row {position + 1} is not in '{place.path.name}'.", _REDO)
         return _whole(table.slice(position - first, 1).to_pylist()[0], place)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from textual.content import Content
+from textual.content import Content, Span
 
 from nexa_core.visible import fold_visible
 
 __all__ = ["BLANK", "bar", "columns", "ends", "fit", "ink", "stack", "style_of", "wrap"]
 
 BLANK = Content("")
+LONGEST = 2_000
+"""Characters of one part of a line; more would be wider than any screen."""
 
 _STYLES = {
     "PASS": "$success",
@@ -46,15 +48,22 @@ def style_of(word: object) -> str:
 
 def ink(*parts: object) -> Content:
     """Parts on one line, one after the other; a pair is (text, style), Content stays as it is."""
-    made: list[Content] = []
+    texts: list[str] = []
+    spans: list[Span] = []
+    length = 0
     for part in parts:
         if isinstance(part, Content):
-            made.append(part)
+            text = part.plain
+            spans += [Span(s.start + length, s.end + length, s.style) for s in part.spans]
         elif isinstance(part, tuple):
-            made.append(Content.styled(fold_visible(part[0], 2_000), str(part[1])))
+            text = fold_visible(part[0], LONGEST)
+            if part[1]:
+                spans.append(Span(length, length + len(text), str(part[1])))
         else:
-            made.append(Content(fold_visible(part, 2_000)))
-    return Content("").join(made)
+            text = fold_visible(part, LONGEST)
+        texts.append(text)
+        length += len(text)
+    return Content("".join(texts), spans, strip_control_codes=False)
 
 
 def fit(part: object, width: int, style: str = "", *, right: bool = False) -> Content:
@@ -70,7 +79,7 @@ def ends(left: Content, right: Content, width: int) -> Content:
     """Two texts at the two ends of a line; the left one gives way."""
     if right.cell_length + 2 > width:
         return fit(left, width)
-    return Content("").join([fit(left, width - right.cell_length - 1), Content(" "), right])
+    return ink(fit(left, width - right.cell_length - 1), " ", right)
 
 
 def stack(lines: Iterable[Content]) -> Content:
@@ -99,5 +108,7 @@ def bar(done: float, goal: float | None, width: int) -> Content:
 
 def columns(cells: Sequence[tuple[object, int, str, bool]]) -> Content:
     """Cells of one line: (text, width, style, to the right), two cells apart."""
-    parts = [fit(text, width, style, right=right) for text, width, style, right in cells]
-    return Content("  ").join(parts)
+    parts: list[object] = []
+    for text, width, style, right in cells:
+        parts += ["  " if parts else "", fit(text, width, style, right=right)]
+    return ink(*parts)

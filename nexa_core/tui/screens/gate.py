@@ -237,11 +237,21 @@ def draw_head(
     waits = ("  waits for you", "bold $warning") if review.get("waiting") else ""
     title = ink((word, style_of(word)), waits)
     at = ink(
-        (f"iteration {review['iteration']} of {review['max_iterations']}", ""),
+        (f"{_name_place(review)}{_name_most(review)}", ""),
         (f" · {show_count(review['look']['rows'])} rows", DIM),
         (f" · look {review['number']} of {len(reviews)}", DIM),
     )
     return [ends(title, at, width), *wrap(str(review["reason"]), width, 2)]
+
+
+def _name_place(review: Mapping[str, Any]) -> str:
+    """What was decided on: an iteration of the pilot, or a phase after it."""
+    pilot = review["phase"] == "pilot"
+    return f"iteration {review['iteration']}" if pilot else str(review["phase"])
+
+
+def _name_most(review: Mapping[str, Any]) -> str:
+    return f" of {review['max_iterations']}" if review["phase"] == "pilot" else ""
 
 
 def list_items(
@@ -298,7 +308,7 @@ def draw_look(review: Mapping[str, Any]) -> Content:
         for path, (old, new) in review["changes"].items()
     )
     return ink(
-        (f"{review['number']:>2}  iteration {review['iteration']}  ", DIM),
+        (f"{review['number']:>2}  {_name_place(review):<11}  ", DIM),
         fit(ink((word, style_of(word))), 8),
         (f"{show_count(review['look']['rows']):>6} rows  ", DIM),
         (f"signed by {signer}  " if signer else "", "$accent"),
@@ -310,7 +320,8 @@ def explain(gauge: Gauge, review: Mapping[str, Any] | None) -> str:
     """A rule in plain words: what was measured, how sure, what would pass."""
     from nexa_core.actions.gauging import explain_gauge
 
-    return explain_gauge(gauge, (review or {}).get("gate"))
+    gate = review["gate"] if review is not None and review["method"] == "gate" else None
+    return explain_gauge(gauge, gate)
 
 
 def tell_opinion(opinion: Mapping[str, Any]) -> list[Part]:

@@ -114,8 +114,9 @@ def _is_fact(name: str, value: Any) -> bool:
     return isinstance(value, bool | int | float) or name.endswith("_finish_reason")
 
 
-def _tell_facts(facts: Sequence[tuple[str, str]]) -> list[Part]:
+def _tell_facts(facts: Sequence[tuple[str, str]], least: int = 0) -> list[Part]:
     widest = max((len(name) for name, _ in facts), default=0)
+    widest = max(widest, least)
     return [ink((f"{name:<{widest}}  ", DIM), value) for name, value in facts]
 
 
@@ -162,7 +163,7 @@ def _tell_provenance(row: Mapping[str, Any]) -> list[Part]:
     facts = [("source", row.get("source_id")), ("unit", row.get("unit"))]
     facts += [("sample", row.get("sample")), ("attempt", row.get("attempt"))]
     facts += [("retry of", row.get("parent_id")), ("code", found.get("code_commit"))]
-    parts += _tell_facts([(name, str(value)) for name, value in facts if value is not None])
+    parts += _tell_facts([(name, str(value)) for name, value in facts if value is not None], 8)
     for step in found.get("steps") or ():
         model = " ".join(str(step[key]) for key in ("model", "revision") if step.get(key))
         prompt = f"{step.get('prompt') or ''} {str(step.get('prompt_hash') or '')[:12]}".strip()

@@ -25,6 +25,8 @@ __all__ = ["RowsPage"]
 DIM = "$foreground 60%"
 SPLIT_FROM = 110
 """Columns from which on the row under the cursor is shown beside the list."""
+REST_SECONDS = 0.15
+"""How long the cursor stands before the whole row is shown."""
 BLOCK = 64
 HELD_BLOCKS = 64
 
@@ -61,7 +63,7 @@ class RowTable(Window):
             self._want(index // BLOCK)
             return at
         offset = index % BLOCK
-        return at + draw_row(block[offset], width - number - 2) if offset < len(block) else at
+        return ink(at, draw_row(block[offset], width - number - 2)) if offset < len(block) else at
 
     def _want(self, block: int) -> None:
         """Have a block of rows read; it is drawn when it has come."""
@@ -210,7 +212,7 @@ class RowsPage(Page):
         """The row under the cursor, after a moment in which the cursor rested."""
         from nexa_core.tui.screens.row import tell_row
 
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(REST_SECONDS)
         table = self.query_one(RowTable)
         pane = self.query_one("#beside", Pane)
         if table.rows is None or not table.count:
@@ -267,6 +269,7 @@ def draw_row(row: RowLine, width: int) -> Content:
         return ink(("cannot be read  ", "$error"), row.problem)
     texts = [" ".join(text.split()) for text in row.texts] or [""]
     mark = ink((MARKS.get(row.state, " "), style_of(row.state)))
-    head = ink(mark, " ", fit(row.reason.partition(": ")[0], REASON, DIM), "  ")
-    room = max(8, (width - head.cell_length - 2 * (len(texts) - 1)) // len(texts))
-    return head + Content("  ").join(fit(text, room) for text in texts)
+    head = ink(mark, " ", fit(row.reason.partition(": ")[0], REASON, DIM))
+    room = max(8, (width - head.cell_length) // len(texts) - 2)
+    cells = [cell for text in texts for cell in ("  ", fit(text, room))]
+    return ink(head, *cells)

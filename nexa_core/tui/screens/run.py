@@ -271,7 +271,7 @@ def _gate(watching: Watching, width: int) -> list[Content]:
         return [ink(("Gate  ", "bold"), (told, DIM))]
     unit = list(watching.gauges)[-1]
     looks = [
-        ink((f"{number} ", DIM), (word, style_of(word)), "  ")
+        ink((f"{number} " if number else "", DIM), (word, style_of(word)), "  ")
         for number, word in progress.decisions[-4:]
     ]
     title = ink(("Gate  ", "bold"), (f"{unit}, {show_count(current.rows)} rows", DIM))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from rich.segment import Segment
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
-from textual.visual import Visual
+from textual.style import Style
 from textual.widget import Widget
 
-from nexa_core.tui.ink import BLANK, fit
+from nexa_core.tui.ink import BLANK, fit, ink
 
 __all__ = ["Window"]
 
@@ -77,15 +78,21 @@ class Window(Widget, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """One line in sight, counted from the uppermost."""
         width, index = self.size.width, self.top + y
-        line = self._line(index, width) if 0 <= index < self.count else BLANK
-        return Visual.to_strips(self, line, width, 1, self.visual_style, pad=True)[0]
+        line = self._line(index, width) if 0 <= index < self.count else Content.blank(width)
+        base = self.visual_style
+        drawn = line.render(base, end="", parse_style=self._parse_style)
+        segments = [Segment(text, (base + style).rich_style) for text, style in drawn]
+        return Strip(segments, width)
+
+    def _parse_style(self, style: str | Style) -> Style:
+        return self.app.stylesheet.parse_style(style)
 
     def _line(self, index: int, width: int) -> Content:
         if not self.has_cursor:
             return fit(self.draw_line(index, width), width)
         here = index == self.cursor and self.has_focus
         mark = Content.styled("▌", "$accent") if index == self.cursor else Content(" ")
-        line = Content("").join([mark, fit(self.draw_line(index, width - 1), width - 1)])
+        line = ink(mark, fit(self.draw_line(index, width - 1), width - 1))
         return line.stylize("on $accent 18%") if here else line
 
     def redraw_lines(self, *indices: int) -> None:
