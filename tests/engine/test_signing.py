@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -172,11 +173,22 @@ def test_of_two_people_one_signs_and_the_other_is_told(
 ) -> None:
     """While one holds the run the other is refused; afterwards it is signed already."""
     run(asking("human"), "r")
+
+    def attempt(decision: str) -> str:
+        try:
+            return sign("r", decision, "me first", workspace=workspace).decision
+        except (UsageError, RunLockedError) as told:
+            return type(told).__name__
+
     with (
         RunLock.acquire(workspace.artifacts_path / "r"),
         pytest.raises(RunLockedError, match="it runs, or somebody signs it"),
     ):
         sign("r", "STOP", "second", workspace=workspace)
+    with ThreadPoolExecutor() as people:
+        found = set(people.map(attempt, ["PROCEED", "STOP"]))
+    assert len(found & {"PROCEED", "STOP"}) == len(found & {"UsageError", "RunLockedError"}) == 1
+    assert len(read_reviews(workspace.reviews_path / "r")) == 2
 
 
 def test_the_events_tell_of_a_signature(run: Any, asking: Any, workspace: Workspace) -> None:
