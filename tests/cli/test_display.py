@@ -26,7 +26,16 @@ from nexa_core.events import (
 )
 from nexa_core.workspace import Workspace
 
-OUTLINE = Outline("demo", 0, ("pilot", "scale"), ("a", "b"), "pilot_qc", 5, 100, None, 2.0)
+OUTLINE = Outline(
+    "demo",
+    0,
+    ("pilot", "scale"),
+    ("a", "b"),
+    gate="pilot_qc",
+    max_iterations=5,
+    accepted_goal=100,
+    budget_usd=2.0,
+)
 
 
 def told(*events, outline=OUTLINE, every=1.0) -> Progress:
