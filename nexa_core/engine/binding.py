@@ -59,7 +59,7 @@ def bind(
         else plugins.prompt(prompt, key, pipeline.place(f"{key}.prompt"))
         for key, prompt in prompt_names(pipeline)
     }
-    prompts |= _read_reviewer_prompts(gate, plugins)
+    prompts |= _read_reviewer_prompts(gate, pipeline, plugins)
     source = source or _open_source(pipeline, workspace, plugins)
     commit = describe_environment(workspace.root)["git_commit"]
     judged = _read_dataset_gate(pipeline, plugins)
@@ -203,14 +203,25 @@ def _freeze(use: ReviewerUse, plugins: Plugins) -> ReviewerUse:
     return replace(use, options=spec.freeze(use.options, plugins.workspace.root))
 
 
-def _read_reviewer_prompts(gate: Gate | None, plugins: Plugins) -> dict[str, Prompt]:
-    """The prompts that reviewers are built with, as the run will keep them."""
+def _read_reviewer_prompts(
+    gate: Gate | None, pipeline: Pipeline, plugins: Plugins
+) -> dict[str, Prompt]:
+    """The prompts that reviewers are built with, as the run will keep them; each fits its role."""
     found = {}
     for use in gate.reviewers if gate else ():
         spec = plugins.reviewers.get(use.name, use.place)
         name = use.options.get("prompt") or spec.prompt
-        if name is not None:
-            found[reviewer_prompt_key(use)] = plugins.prompt(str(name), str(name), use.place)
+        if name is None:
+            continue
+        prompt = found[reviewer_prompt_key(use)] = plugins.prompt(str(name), str(name), use.place)
+        role = str(use.options.get("model"))
+        if spec.asks and prompt.api != pipeline.models[role].api:
+            raise GateFileError(
+                f"The prompt '{prompt.name}' is for `api: {prompt.api}`, and the role '{role}' of the "
+                f"reviewer '{use.name}' is asked by `api: {pipeline.models[role].api}`.",
+                "Name a role of the prompt's kind, or another prompt.",
+                use.place,
+            )
     return found
 
 

@@ -447,7 +447,7 @@ def accept_rule_of(pipeline: Pipeline) -> AcceptRule:
 
 def reviewer_prompt_key(use: ReviewerUse) -> str:
     """The key of a reviewer's prompt among the plan's; no step has such an id."""
-    return f"reviewer:{use.name}"
+    return f"reviewer:{use.options.get('prompt') or use.name}"
 
 
 def prompt_names(pipeline: Pipeline) -> Sequence[tuple[str, Any]]:

@@ -204,6 +204,10 @@ def test_a_reviewer_without_its_role_is_refused_before_anything_runs(
         reviewed({}, reviewers=[{"llm": {"model": "nobody"}}])
     with pytest.raises(GateFileError, match="asks a model, and no role is named"):
         reviewed({}, reviewers=["llm"])
+    with pytest.raises(GateFileError, match="is for `api: chat`, and the role 'm'"):
+        reviewed({}, reviewers=[{"llm": {"model": "m"}}])
+    with pytest.raises(GateFileError, match=r"votes.*less than or equal to 9"):
+        reviewed({}, options={"votes": 100})
 
 
 def test_a_campaign_that_cannot_pass_stops_and_says_what_it_learned(
