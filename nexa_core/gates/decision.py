@@ -228,7 +228,9 @@ def _turn_down(reason: str, iteration: int, max_iterations: int) -> Ruling:
 
 def _proceed_reason(hard: Sequence[GateCheck]) -> str:
     bare = [check.metric for check in hard if not check.certified]
+    one = len(hard) == 1
+    every = "The one hard check" if one else f"All {len(hard)} hard checks"
     if bare and all(check.basis == "census" for check in hard):
-        return f"All {len(hard)} hard checks hold over every row there is."
+        return f"{every} {'holds' if one else 'hold'} over every row there is."
     note = f" Decided on the observed rows, uncertified: {', '.join(bare)}." if bare else ""
-    return f"All {len(hard)} hard checks pass.{note}"
+    return f"{every} {'passes' if one else 'pass'}.{note}"
