@@ -131,3 +131,27 @@ def test_there_is_nothing_to_measure_without_rows_or_gate(run, tmp_path):
     """Before the first shard, and in a run without a gate."""
     other = create_run(tmp_path, "o", "o", {"pipeline": {"steps": []}, "gate": None})
     assert read_gauges(run.path, 1).gauges == () and read_gauges(other.path, 1).gauges == ()
+
+
+def test_only_what_can_go_on_is_taken_up(run, tmp_path):
+    """A run that is done, or that a process works on, is refused with a reason."""
+    from nexa_core.actions.continuing import continue_run
+    from nexa_core.errors import RunLockedError, UsageError
+    from nexa_core.store.events import read_events
+    from nexa_core.store.status import StatusFile, fold_status
+    from nexa_core.workspace import Workspace, find_workspace
+
+    (tmp_path / "nexa.toml").write_text("nexa = 1\n")
+    (tmp_path / "artifacts").mkdir()
+    run.path.rename(tmp_path / "artifacts" / "r")
+    moved = type(run)(tmp_path / "artifacts" / "r")
+    write(moved, RunStarted("r", "p", "h", 0), RunFinished("done", 0))
+    status = StatusFile(moved.path)
+    status.put(fold_status("r", read_events(moved.path).records))
+    status.flush()
+    workspace: Workspace = find_workspace(tmp_path)
+    with pytest.raises(UsageError, match="is done"):
+        continue_run("r", workspace=workspace)
+    with RunLock.acquire(moved.path), pytest.raises(RunLockedError, match="under way"):
+        continue_run("r", workspace=workspace)
+    assert not (moved.path / "resume.log").exists()
