@@ -9,6 +9,7 @@ import pytest
 
 from nexa_core.actions import reviewing
 from nexa_core.actions.signing import sign
+from nexa_core.engine.context import RunHalted, RunInterrupted, StopFlag
 from nexa_core.workspace import Workspace
 
 GATE = """\
@@ -132,11 +133,12 @@ def test_a_scale_whose_gate_cannot_hold_ends_at_once_unpackaged(
 
 
 def test_what_was_under_way_at_a_pause_is_not_asked_again(
-    run: Any, watched: dict[str, Any], workspace: Workspace, resume: Any
+    run: Any, watched: dict[str, Any], workspace: Workspace, resume: Any, monkeypatch: Any
 ) -> None:
     """Several shards at once over an endpoint: few more calls after the pause, none of them twice."""
     worsen(workspace, after=170, share=0.5)
     watched["models"]["m"] |= {"model": "scripted/endpoint", "concurrency": 4}
+    monkeypatch.setenv("SCRIPTED_SECONDS", "0.002")
     outcome = run(watched, "busy")
     log = workspace.root / "asked.log"
     assert outcome.exit_code == 10 and len(log.read_text().split()) < 700
@@ -144,3 +146,13 @@ def test_what_was_under_way_at_a_pause_is_not_asked_again(
     assert resume("busy").status == "done"
     asked = log.read_text().split()
     assert len(asked) == len(set(asked)) == 700
+
+
+def test_a_run_that_has_decided_to_go_no_further_asks_nothing_new() -> None:
+    """The flag that every new call and shard asks raises, with the reason; a signal comes first."""
+    flag = StopFlag(halted="acceptance_rate has drifted")
+    with pytest.raises(RunHalted, match="has drifted"):
+        flag.check()
+    flag.signal = 15
+    with pytest.raises(RunInterrupted):
+        flag.check()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nexa_core import gates
+from nexa_core import gates, stats
 from nexa_core.errors import GateFileError, PreflightError, UnknownNameError
 from nexa_core.gates import Gate, Look, Rule
 from nexa_core.records import Decision, GateCheck, Verdict
@@ -467,14 +467,16 @@ def test_a_slice_that_fails_is_told_and_decides_only_where_it_is_hard():
 
 
 def test_many_slices_do_not_fail_by_chance():
-    """Holm over 20 slices at exactly 5 %: in 60 gates hardly ever a slice that FAILs or PASSes."""
-    import numpy as np
-
-    rng, wrong = np.random.default_rng(0), 0
-    for _ in range(60):
-        drawn = {f"s{i}": int(k) for i, k in enumerate(rng.binomial(200, 0.05, 20))}
-        wrong += any(check.verdict == "FAIL" for check in sliced(False, **drawn))
-    assert wrong <= 2
+    """Evidence of 1 in 200 fails a slice that stands alone, and none of twenty; nor does it pass one."""
+    alone = {"de": 24, **{f"s{i}": 0 for i in range(20)}}
+    assert 100 < stats.e_above(24, 200, 0.05) < 2000
+    assert sliced(False, de=24)[0].verdict == "FAIL"
+    assert sliced(False, **alone)[0].verdict == "INCONCLUSIVE"
+    assert 100 < stats.e_below(1, 200, 0.05) < 2000
+    assert sliced(False, de=1)[0].verdict == "PASS"
+    assert {check.verdict for check in sliced(False, **{f"s{i}": 1 for i in range(20)})} == {
+        "INCONCLUSIVE"
+    }
 
 
 def test_slices_are_read_and_kept(tmp_path):

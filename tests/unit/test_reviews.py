@@ -366,3 +366,10 @@ def test_an_evaluation_is_decided_by_the_registered_test(tmp_path, c, required, 
     assert (written.decision, written.file_name) == (decision, "0001-evaluation.json")
     assert reviews.replay(written) == ()
     assert reviews.verify_chain(tmp_path, written.hash) == ()
+
+
+def test_who_accepts_drifts_again_and_again_stays_within_the_error():
+    """The levels of a first test and of all after it add up to the rules' share of 5 %."""
+    spent = sum(2 * gates.drift_alpha(GATE, n) for n in range(20))
+    assert gates.drift_alpha(GATE, 1) < gates.drift_alpha(GATE, 0)
+    assert spent * 3 / 2 == pytest.approx(0.05)
