@@ -123,10 +123,15 @@ def run(workspace: Workspace) -> Callable[..., Outcome]:
     (prompts / "judge.md").write_text(f"---\n{front}\n---\n{body}\n")
 
     def start(
-        pipeline: dict[str, Any], run_id: str | None = None, phases: Sequence[str] = PHASES
+        pipeline: dict[str, Any],
+        run_id: str | None = None,
+        phases: Sequence[str] = PHASES,
+        **settings: Any,
     ) -> Outcome:
         plugins = load_plugins(workspace, announce=lambda text: None)
-        return running.start(pipeline_from(pipeline), workspace, plugins, run_id, phases)
+        return running.start(
+            pipeline_from(pipeline), workspace, plugins, run_id, phases, **settings
+        )
 
     return start
 

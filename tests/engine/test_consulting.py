@@ -46,6 +46,7 @@ def reviewed(strict_gate: str, write_rows: Any, answering: Any, run: Any) -> Ite
         role = {"model": "vllm/chaos", "base_url": url, "price": {"input": 1.0, "output": 2.0}}
         options = {"model": "reviewer", **more.pop("options", {})}
         temperature = more.pop("temperature", 1.0)
+        kept = {"conduct": more.pop("conduct")} if "conduct" in more else {}
         pipeline = answering(
             gate={
                 "extends": strict_gate,
@@ -60,7 +61,7 @@ def reviewed(strict_gate: str, write_rows: Any, answering: Any, run: Any) -> Ite
         pipeline["models"] |= {"reviewer": role}
         pipeline["models"]["m"] = {**pipeline["models"]["m"], "price": {"input": 0, "output": 0}}
         pipeline["steps"][0]["generate"]["sampling"]["temperature"] = temperature
-        return run(pipeline, run_id)
+        return run(pipeline, run_id, **kept)
 
     yield start
     for server in servers:
@@ -230,3 +231,15 @@ def test_reviewers_are_paid_from_the_same_budget(
     outcome = reviewed({None: reply()}, budget={"usd": 0.001})
     assert outcome.exit_code == 6
     assert read_spent(open_run(workspace.artifacts_path, "r")).total <= 1_000_000
+
+
+def test_replies_of_an_earlier_runs_reviewer_cost_nothing(
+    reviewed: Callable[..., Any], workspace: Workspace
+) -> None:
+    """`--reuse` takes them like all others: same evidence, same prompt, same reply."""
+    conduct = running.Conduct(reuse=("r",))
+    reviewed({AFTER_FAILURE: COOLER, AFTER_PASS: reply()})
+    reviewed({AFTER_FAILURE: COOLER, AFTER_PASS: reply()}, "again", conduct=conduct)
+    first, second = (reviewing.gate_show(run, workspace=workspace) for run in ("r", "again"))
+    assert first[0].cost_nano > 0 and [record.cost_nano for record in second] == [0, 0]
+    assert [record.asks for record in second] == [record.asks for record in first]
