@@ -110,7 +110,7 @@ def test_a_rewritten_chain_is_found_by_its_heads(records: Path, workspace: Works
 def test_replay_computes_every_decision_again(records: Path, workspace: Workspace) -> None:
     """Signed ones too, and what came after the pilot."""
     found = reviewing.gate_replay("r", workspace=workspace)
-    assert found["records"] == 5 and found["differences"] == []
+    assert found["records"] == len(read_reviews(records)) > 4 and found["differences"] == []
 
 
 def test_a_decision_whose_event_a_kill_swallowed_is_told_on_resume(
