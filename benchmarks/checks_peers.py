@@ -277,12 +277,12 @@ def describe(found: dict[str, Any]) -> str:
             ratio = found[f"{peer}_ratio"][kind]
             cells = [KINDS[kind], f"{found['nexa'][kind]:,}", f"{name} {found[peer][kind]:,}"]
             lines.append(f"| {' | '.join([*cells, f'{ratio:g}'])} |")
-    lines += [
-        "",
+    asked = (
         "Asked was five times both for the same rules. A distilabel step by itself is the rules as a loop in "
         "Python and nothing around it, and that is as far from five as the table says; short runs of few rows "
-        "are mostly their own beginning and end, here as there.",
-    ]
+        "are mostly their own beginning and end, here as there."
+    )
+    lines += ["", asked]
     return "\n".join(lines)
 
 

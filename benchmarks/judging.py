@@ -110,8 +110,8 @@ def describe(asked: argparse.Namespace, found: dict[str, Any]) -> str:
     return (
         f"{asked.rows:,} rows, {asked.concurrency} calls under way for each role, "
         f"{asked.latency * 1000:.0f} to {asked.latency * 4000 / 3:.0f} ms a call: alone {alone}; together "
-        f"{found['whole']:.1f} s, {found['ratio']:.2f} of the slowest alone (asked: at most 1.15). Medians of "
-        f"{asked.rounds} rounds on {os.cpu_count()} cores shared with the server, load average {found['load']:.1f} "
+        f"{found['whole']:.1f} s, {found['ratio']:.2f} of the slowest alone (asked: at most 1.15). Rounds: "
+        f"{asked.rounds}, on {os.cpu_count()} cores shared with the server, load average {found['load']:.1f} "
         f"(`python benchmarks/judging.py --write`)."
     )
 
