@@ -105,6 +105,18 @@ async def test_what_cannot_be_signed_is_said_and_can_be_mended(
         assert len(read_reviews(workspace.reviews_path / "demo-1")) == 2
 
 
+async def test_an_override_is_said_before_it_is_signed(run, watch, look, settle):
+    """PROCEED over a rule that does not pass names the rule, and what the signature leaves behind."""
+    from nexa_core.tui.screens.signing import SigningDialog
+
+    async with watch("g", until="Reviewers") as pilot:
+        await pilot.app.push_screen(SigningDialog(pilot.app.watching.reviews[0], "PROCEED"))
+        await settle(pilot, lambda: "overrides  runaway_rate INCONCLUSIVE" in look(pilot.app))
+        assert "every later artefact will be marked" in look(pilot.app)
+        await pilot.press("ctrl+d")
+        await settle(pilot, lambda: "overrides" not in look(pilot.app))
+
+
 async def test_only_the_last_look_can_be_signed(run, watch, look, settle):
     """At an earlier look the key says where to go instead."""
     async with watch("g", "[", "s") as pilot:
