@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from nexa_core import (
@@ -142,7 +143,8 @@ class LiteLLMModel:
         modes: list[Mode] = []
         if litellm.supports_response_schema(model=self._model):
             modes.append("schema")
-        modes += ["tool"] if "tool_choice" in takes else []
+        # With tools LiteLLM imports `mcp`, which it does not bring along.
+        modes += ["tool"] if "tool_choice" in takes and find_spec("mcp") else []
         modes += ["object"] if "response_format" in takes else []
         return FormChoice((*modes, "plain"), self._role.structured)
 

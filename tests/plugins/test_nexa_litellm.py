@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from nexa_core import CallFailed, Charge, Failure, Message, ModelError, RemoteModel, Request, Role
+from nexa_core.testing.chaos import Settings, serve_in_thread
 from nexa_litellm.loading import load_litellm
 from nexa_litellm.model import build_model
 from nexa_litellm.names import NAMES
@@ -189,3 +191,23 @@ def test_every_name_is_one_of_litellms() -> None:
     """The list in the plugin, which is read without importing LiteLLM, is no invention."""
     known = [getattr(one, "value", one) for one in load_litellm().provider_list]
     assert set(NAMES) <= set(known)
+
+
+@pytest.mark.parametrize("mode", ["schema", "tool", "object", "plain"])
+async def test_json_of_a_form_in_every_mode(mode: str) -> None:
+    """Whatever the endpoint takes, the text is an object of the schema that was asked."""
+    if mode == "tool":
+        pytest.importorskip("mcp", reason="LiteLLM sends no tools without it")
+    schema = {
+        "type": "object",
+        "properties": {"score": {"type": "number", "minimum": 0, "maximum": 1}},
+        "required": ["score"],
+        "additionalProperties": False,
+    }
+    with serve_in_thread(Settings(modes=(mode,))) as server:
+        model = build_model(
+            Role(model="litellm/hosted_vllm/m", base_url=server.url, structured=mode)
+        )
+        reply = await model.complete(Request("id", (Message("user", "Judge."),), schema=schema))
+    text = reply.text.removeprefix("```json\n").removesuffix("\n```")
+    assert 0 <= json.loads(text)["score"] <= 1 and reply.tool_calls is None
