@@ -16,7 +16,7 @@ from nexa_core.errors import NexaError
 from nexa_core.figures import show_number
 from nexa_core.tui.ink import BLANK, ink, stack, style_of
 from nexa_core.tui.screens.dialog import Dialog
-from nexa_core.tui.screens.gate import describe_space
+from nexa_core.tui.widgets.record import describe_space
 from nexa_core.visible import make_visible
 
 if TYPE_CHECKING:
