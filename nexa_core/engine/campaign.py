@@ -43,6 +43,8 @@ class Outcome:
     phases: dict[str, float] = field(default_factory=dict)
     wall_s: float = 0.0
     signal: int | None = None
+    wanted: int | None = None
+    """The accepted rows that scale was to end with."""
     spent: Spent = field(default_factory=Spent)
     unpriced: tuple[str, ...] = ()
     """References of models whose tokens cost nobody knows what; what they cost is not in `spent`."""
@@ -61,11 +63,9 @@ class Outcome:
             key: sum(e.calls.get(key, 0) for e in entries)
             for key in ("asked", "replayed", "reused")
         }
-        cost, accepted = (
-            self.spent.settled.total(),
-            sum(u.count(State.ACCEPTED) for u in self.units),
-        )
-        rows = {str(state): sum(u.count(state) for u in self.units) for state in State}
+        cost = self.spent.settled.total()
+        rows = self._count_rows()
+        accepted = rows[State.ACCEPTED]
         return {
             "run": self.run,
             "status": self.status,
@@ -85,6 +85,15 @@ class Outcome:
             "wall_s": round(self.wall_s, 2),
         }
 
+    def _count_rows(self) -> dict[str, int]:
+        """Rows by state; what a pilot accepted beyond the wanted number is surplus."""
+        rows = {str(state): sum(u.count(state) for u in self.units) for state in State}
+        if self.wanted is not None:
+            beyond = max(0, rows[State.ACCEPTED] - self.wanted)
+            rows[State.ACCEPTED] -= beyond
+            rows[State.SURPLUS] += beyond
+        return rows
+
     @property
     def all_units(self) -> tuple[Unit, ...]:
         """Every unit that asked for calls: iterations that failed too."""
@@ -102,7 +111,8 @@ class Stop(Exception):  # noqa: N818 - ends a run, and is no error
 
 async def run_campaign(context: Context, phases: Sequence[str] = PHASES) -> Outcome:
     """Run the given phases in order; what an earlier process finished is kept and not done again."""
-    outcome, started = Outcome(context.run.id), time.perf_counter()
+    scale, started = context.plan.pipeline.scale, time.perf_counter()
+    outcome = Outcome(context.run.id, wanted=scale.accepted if scale else None)
     try:
         async with context.dispatch:
             try:

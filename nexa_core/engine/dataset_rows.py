@@ -28,8 +28,10 @@ __all__ = [
     "Packaging",
     "RowSorter",
     "SortedRows",
+    "accepted_sources",
     "find_cutoff",
     "read_rows",
+    "read_shards",
     "render_prompts",
 ]
 
@@ -47,7 +49,8 @@ class Packaging:
     `prompt` and `completion` name the columns that ask and answer, `template` renders what a
     student is asked from the row's columns and `prompt`; `evaluation` holds the normalised
     instructions of evaluation items, which no packaged row may ask. `best` keeps one answer to a
-    question, by the mean of the scores named `rank`; `options` are the format's own.
+    question, by the mean of the scores named `rank`; `options` are the format's own. `most` is how many accepted
+    rows of a run are wanted, in order: a pilot may have accepted more than scale was to.
     """
 
     exporter: Exporter
@@ -63,6 +66,7 @@ class Packaging:
     rank: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     mix: tuple[MixSource, ...] = ()
+    most: int | None = None
 
     @property
     def choosing(self) -> Choosing | None:
@@ -86,6 +90,7 @@ class Packaging:
             "seed": self.seed,
             "evaluation_items": self.evaluation_name,
             "evaluation_hash": content_hash(sorted(self.evaluation), 16),
+            **({"most": self.most} if self.most is not None else {}),
         }
 
 
@@ -109,19 +114,49 @@ def read_rows(
         yield pa.table(arrays, schema=wanted)
 
 
+def read_shards(
+    shards: Sequence[Path],
+    schema: pa.Schema,
+    columns: Sequence[str],
+    most: int | None = None,
+    whole: bool = False,
+) -> Iterator[pa.Table]:
+    """`read_rows` of shards in order; rows accepted after the first `most` are surplus."""
+    for path in shards:
+        for table in read_rows(path, schema, columns, whole):
+            if most is not None:
+                accepted = pc.equal(table["state"], State.ACCEPTED.value)
+                found = pc.sum(accepted).as_py() or 0
+                yield _stamp_surplus(table, accepted, most) if found > most else table
+                most = max(0, most - found)
+            else:
+                yield table
+
+
+def _stamp_surplus(table: pa.Table, accepted: pa.ChunkedArray, most: int) -> pa.Table:
+    number = pc.cumulative_sum(accepted.cast(pa.int64()))
+    beyond = pc.and_(accepted, pc.greater(number, most))
+    state = pc.if_else(beyond, pa.scalar(State.SURPLUS.value), table["state"])
+    return table.set_column(table.column_names.index("state"), "state", state)
+
+
 def find_cutoff(shards: Sequence[Path], packaging: Packaging) -> float:
     """Sources placed below it are validation: about the wanted share, never none and never all."""
     if packaging.validation <= 0:
         return 0.0
-    schema = pa.schema([("state", pa.string()), ("source_id", pa.string())])
     lowest, highest = 2.0, -1.0
-    for path in shards:
-        for table in read_rows(path, schema, schema.names):
-            accepted = table.filter(pc.equal(table["state"], State.ACCEPTED.value))
-            for source_id in set(accepted["source_id"].to_pylist()):
-                place = place_source(packaging.seed, source_id)
-                lowest, highest = min(lowest, place), max(highest, place)
+    for source_id in accepted_sources(shards, packaging):
+        place = place_source(packaging.seed, source_id)
+        lowest, highest = min(lowest, place), max(highest, place)
     return min(max(packaging.validation, lowest + 2**-53), highest)
+
+
+def accepted_sources(shards: Sequence[Path], packaging: Packaging) -> Iterator[str]:
+    """The source of every accepted row that is wanted, in order."""
+    schema = pa.schema([("state", pa.string()), ("source_id", pa.string())])
+    for table in read_shards(shards, schema, schema.names, packaging.most):
+        accepted = table.filter(pc.equal(table["state"], State.ACCEPTED.value))
+        yield from accepted["source_id"].to_pylist()
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from nexa_core.engine.context import Context
-from nexa_core.engine.dataset_rows import Packaging, find_cutoff
+from nexa_core.engine.dataset_rows import Packaging, accepted_sources, find_cutoff
 from nexa_core.engine.package_settings import bind_packaging
 from nexa_core.engine.packaging import Origin, PackageResult, Part, package_parts, unify_schemas
 from nexa_core.engine.packaging import read_manifest as read_dataset
@@ -130,6 +127,7 @@ def _follow(first: Packaging, own: Packaging, all_: Sequence[Packaging]) -> Pack
         prompt=own.prompt,
         completion=own.completion,
         rank=own.rank,
+        most=own.most,
         evaluation=frozenset().union(*(each.evaluation for each in all_)),
         evaluation_name=", ".join(names) or None,
     )
@@ -140,14 +138,8 @@ def _split(rows: RunRows, own: Packaging) -> Split:
     made = read_dataset(rows.run.dataset)
     if made is not None:
         own = replace(own, validation=made["validation"], seed=made["seed"])
-    return Split.over(own.seed, find_cutoff(rows.shards, own), _accepted_sources(rows.shards))
-
-
-def _accepted_sources(shards: Sequence[Path]) -> Iterator[str]:
-    for path in shards:
-        table = pq.read_table(path, columns=["state", "source_id"])
-        chosen = table.filter(pc.equal(table["state"], State.ACCEPTED.value))
-        yield from chosen["source_id"].to_pylist()
+    sources = accepted_sources(rows.shards, own)
+    return Split.over(own.seed, find_cutoff(rows.shards, own), sources)
 
 
 def _trace(runs: Sequence[RunRows], settings: str) -> Origin:

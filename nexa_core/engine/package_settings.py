@@ -65,6 +65,7 @@ def bind_packaging(plan: Plan, columns: Sequence[str]) -> Packaging:
         rank=settings.rank or _ranking(plan),
         options=settings.options,
         mix=_open_mix(plan, settings, exporter.template),
+        most=pipeline.scale.accepted if pipeline.scale else None,
     )
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from nexa_core.engine.dataset_card import write_card
 from nexa_core.engine.dataset_files import hash_files, replace_folder
-from nexa_core.engine.dataset_rows import Packaging, RowSorter, find_cutoff, read_rows
+from nexa_core.engine.dataset_rows import Packaging, RowSorter, find_cutoff, read_shards
 from nexa_core.engine.dataset_writing import DatasetWriter
 from nexa_core.engine.package_settings import require_columns
 from nexa_core.engine.splitting import Split, Splits
@@ -201,9 +201,9 @@ def _write_rows(
         for part in parts:
             sorter = RowSorter(part.packaging, splits.holds_out, seen)
             whole = part.packaging.choosing is not None
-            for path in part.shards:
-                for table in read_rows(path, schema, schema.names, whole):
-                    writer.add(sorter.sort(table))
+            wanted = part.packaging.most
+            for table in read_shards(part.shards, schema, schema.names, wanted, whole):
+                writer.add(sorter.sort(table))
         writer.mix(mix, RowSorter(parts[0].packaging, splits.runs[0].holds_out, seen))
     return writer
 

@@ -67,6 +67,20 @@ def test_scale_ends_with_exactly_the_wanted_rows(run: Any, gated: dict[str, Any]
     assert rows["accepted"] == 150
 
 
+def test_a_pilot_that_accepts_more_than_is_wanted_gives_no_more(
+    run: Any, gated: dict[str, Any], workspace: Workspace
+) -> None:
+    """The first rows in order are the dataset; the rest is surplus, and nothing more is asked."""
+    gated |= {"scale": {"accepted": 7}, "package": {"format": "prompt-completion"}}
+    told = run(gated, "few").as_json()
+    assert told["rows"]["accepted"] == 7 and told["rows"]["surplus"] > 0
+    folder = workspace.artifacts_path / "few"
+    manifest = json.loads((folder / "dataset" / "manifest.json").read_text())
+    assert manifest["rows"]["train"] + manifest["rows"]["validation"] == 7
+    assert manifest["rows"]["surplus"] == told["rows"]["surplus"]
+    assert read_manifest(folder / "scale") == []
+
+
 def test_no_row_of_the_source_is_in_the_dataset_twice(
     run: Any, gated: dict[str, Any], workspace: Workspace
 ) -> None:
