@@ -42,7 +42,7 @@ def cpu_seconds() -> float:
 
 
 if __name__ == "__main__":
-    texts = [{"text": text} for text in GIVEN["texts"]]
+    texts = [{"text": text} for text in GIVEN["more"]]
     with Pipeline(name="rules") as pipeline:
         load = LoadDataFromDicts(data=texts, batch_size=SHARD_ROWS)
         load >> check_rules(name="rules", input_batch_size=SHARD_ROWS)
