@@ -7,7 +7,6 @@ import unicodedata
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -55,7 +54,7 @@ async def test_hostile_text_is_only_text(hostile, watch, look, settle):
 
 
 async def test_a_hostile_warning_in_a_toast_is_only_text(
-    hostile, watch, look, settle, hostile_text
+    hostile, watch, look, settle, hostile_text, monkeypatch
 ):
     """What a failed continuation says is model text too."""
     from nexa_core.errors import UsageError
@@ -64,7 +63,7 @@ async def test_a_hostile_warning_in_a_toast_is_only_text(
         raise UsageError(hostile_text)
 
     async with watch() as pilot:
-        pytest.MonkeyPatch().setattr("nexa_core.actions.continuing.continue_run", refuse)
+        monkeypatch.setattr("nexa_core.actions.continuing.continue_run", refuse)
         await pilot.press("R")
         await settle(pilot, lambda: "[@click=app.quit]" in look(pilot.app))
         assert list_hidden(look(pilot.app)) == []
