@@ -66,7 +66,9 @@ class Arm:
         subject = Subject(item["id"], item["id"], 0, 0)
         sampling = {"temperature": 0.0, "max_tokens": self.max_tokens}
         text = self.prompt.render(item, prompt=item["instruction"])
-        return RequestForm(self.model, 0, sampling, self.prompt.stop).fill(text, subject), subject
+        extra = self.line.role.extra_body
+        form = RequestForm(self.model, 0, sampling, self.prompt.stop, extra_body=extra)
+        return form.fill(text, subject), subject
 
     def identity(self, items: Items, scorer: str) -> str:
         """Hash of everything the arm's predictions and scores depend on."""

@@ -73,7 +73,7 @@ class Batch:
             self,
             table=self.table.take(chosen),
             **{name: getattr(self, name).take(chosen) for name in _ARRAYS},
-            **{name: _each(getattr(self, name), lambda a: a.take(chosen)) for name in _MAPS},
+            **{name: _each(getattr(self, name), lambda a: a.take(chosen)) for name in MAPS},
         )
 
     def slice(self, start: int, length: int) -> Batch:
@@ -82,9 +82,7 @@ class Batch:
             self,
             table=self.table.slice(start, length),
             **{name: getattr(self, name).slice(start, length) for name in _ARRAYS},
-            **{
-                name: _each(getattr(self, name), lambda a: a.slice(start, length)) for name in _MAPS
-            },
+            **{name: _each(getattr(self, name), lambda a: a.slice(start, length)) for name in MAPS},
         )
 
     def with_column(self, name: str, values: pa.Array) -> Batch:
@@ -138,7 +136,7 @@ class Batch:
 
 
 _ARRAYS = ("state", "reason", "sample", "attempt", "parent")
-_MAPS = ("scores", "flags", "calls", "served", "answered")
+MAPS = ("scores", "flags", "calls", "served", "answered")
 
 
 def _each(arrays: Mapping[str, pa.Array], change: object) -> dict[str, pa.Array]:
@@ -151,7 +149,7 @@ def concat(batches: Sequence[Batch]) -> Batch:
         return batches[0]
     table = pa.concat_tables([b.table for b in batches], promote_options="permissive")
     merged = {name: _join([getattr(b, name) for b in batches]) for name in _ARRAYS}
-    maps = {name: _join_maps([getattr(b, name) for b in batches], batches) for name in _MAPS}
+    maps = {name: _join_maps([getattr(b, name) for b in batches], batches) for name in MAPS}
     return Batch(table.combine_chunks(), **merged, **maps)
 
 

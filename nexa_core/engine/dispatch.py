@@ -114,7 +114,7 @@ class Dispatch:
         self, caller: Caller, request: Request, journal: CallJournal | None, ask: Ask
     ) -> Answer:
         answer = Answer(caller.model.name, datetime.now(UTC))
-        counted = 0
+        born, counted = time.monotonic(), 0
         while True:
             line = self._choose_line(caller)
             admission = self._admission(line)
@@ -134,7 +134,7 @@ class Dispatch:
             if not failed.failure.may_pass or counted >= MOST_TRIES:
                 return answer
             answer.tries += 1
-            self._lose_patience(caller, failed)
+            self._lose_patience(caller, failed, time.monotonic() - born)
             await self._back_off(failed, answer.tries - 1)
 
     def _choose_line(self, caller: Caller) -> Line:
@@ -221,11 +221,14 @@ class Dispatch:
         if isinstance(failed, NexaError):
             raise failed
 
-    def _lose_patience(self, caller: Caller, failed: CallFailed) -> None:
-        """Raise once none of a caller's endpoints has answered anything for long."""
+    def _lose_patience(self, caller: Caller, failed: CallFailed, age: float) -> None:
+        """Raise once none of a caller's endpoints has answered anything for long.
+
+        `age` is for how many seconds this call has been wanted: while nobody asked, nothing was missed.
+        """
         gates = [self._admission(line) for line in caller.lines]
-        down = min(gate.down_seconds for gate in gates)
-        silent = min(gate.silent_seconds for gate in gates)
+        down = min(age, *(gate.down_seconds for gate in gates))
+        silent = min(age, *(gate.silent_seconds for gate in gates))
         if down > PATIENCE_SECONDS or silent > LONG_PATIENCE_SECONDS:
             down = max(down, silent)
             named = "' and '".join(line.role.model for line in caller.lines)

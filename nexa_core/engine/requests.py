@@ -29,7 +29,7 @@ class RequestForm:
     """All that the requests of one step have in common; `fill` adds prompt and row.
 
     `seed` is the run's. `stop` given in the sampling adds to the prompt's own. `options` are those of
-    a choice, by whose log-probabilities it is made.
+    a choice, by whose log-probabilities it is made. `extra_body` is what the role adds to every request.
     """
 
     model: Model
@@ -38,6 +38,7 @@ class RequestForm:
     stop: Sequence[str] = ()
     schema: Mapping[str, Any] | None = None
     options: Sequence[str] = ()
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
 
     def fill(
         self, prompt: str | tuple[Message, ...], subject: Subject, tools: Tools | None = None
@@ -70,8 +71,9 @@ class RequestForm:
         model = canonical_json([self.model.name, self.model.revision])
         options, stop = canonical_json(list(self.options)), canonical_json(list(self._stop))
         sampling, schema = canonical_json(self._sampling), canonical_json(self.schema)
+        extra = f'"extra_body":{canonical_json(self.extra_body)},' if self.extra_body else ""
         return (
-            f'"model":{model},"options":{options},',
+            f'{extra}"model":{model},"options":{options},',
             f'"sampling":{sampling},"schema":{schema},',
             f'"stop":{stop},',
         )

@@ -88,6 +88,8 @@ async def run_scale(context: Context, passed: Iteration | None) -> Scaled:
         while True:
             while len(running) < goal.overlap and not dry:
                 count = goal.next_rows(sizes)
+                if not count and not running:
+                    count = goal.next_rows(sizes, overlap=1)
                 # Parsing a thousand rows takes longer than replies should wait.
                 rows = await asyncio.to_thread(supply.take, count)
                 dry = len(rows) < count
@@ -155,9 +157,13 @@ class Goal:
         wanted = self._settings.accepted
         return None if wanted is None else wanted - self.accepted
 
-    def next_rows(self, sizes: list[int]) -> int:
-        """The size of the shard after those of `sizes` source rows; 0 when no more are to be taken."""
-        known = self._unit.entries[: max(0, len(sizes) - self.overlap + 1)]
+    def next_rows(self, sizes: list[int], overlap: int | None = None) -> int:
+        """The size of the shard after those of `sizes` source rows; 0 when no more are to be taken.
+
+        The last `overlap` - 1 shards count by what the others led to expect: they may be under way. When
+        that is enough and all are committed, the same question with an overlap of 1 takes them as they are.
+        """
+        known = self._unit.entries[: max(0, len(sizes) - (overlap or self.overlap) + 1)]
         under_way = sum(sizes[len(known) :])
         piloted = self._pilot.source_rows if self._pilot else 0
         taken = piloted + sum(sizes[: len(known)])

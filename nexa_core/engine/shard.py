@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nexa_core.engine.batch import Batch, concat
+from nexa_core.engine.batch import MAPS, Batch, concat
 from nexa_core.engine.calls import Calls
 from nexa_core.engine.dispatch import DEFAULT_CONCURRENCY
 from nexa_core.engine.plan import Plan
@@ -125,7 +125,11 @@ async def _watched(stream: Any, step: str, on_progress: Callable[[str, int], Non
 def _retried(plan: Plan, settled: Batch, attempt: int) -> Batch | None:
     """The rejected rows of the last pass as new rows, with the columns they had before the retry step."""
     assert plan.retry is not None
-    mask = pc.equal(settled.state, State.REJECTED.value)
+    answered = settled.calls.get(plan.retry.step)
+    if answered is None:
+        return None
+    # Whatever was rejected before that step stays rejected: its check is not run again.
+    mask = pc.and_(pc.equal(settled.state, State.REJECTED.value), answered.is_valid())
     indices = np.flatnonzero(mask.to_numpy(zero_copy_only=False))
     if not len(indices):
         return None
@@ -133,18 +137,22 @@ def _retried(plan: Plan, settled: Batch, attempt: int) -> Batch | None:
     later = plan.columns_from(plan.retry.step) | {REJECTION}
     kept = [n for n in again.table.column_names if n not in later]
     parents = again.table["id"].combine_chunks()
-    stems = [p.partition("~r")[0] for p in parents.to_pylist()]
+    stems = [p.removesuffix(f"~r{attempt - 1}") for p in parents.to_pylist()]
     table = again.table.select(kept)
     at = table.column_names.index("id")
     table = table.set_column(at, "id", pa.array([f"{stem}~r{attempt}" for stem in stems]))
     table = table.append_column(REJECTION, pa.array(_quote_rejections(plan, again)))
-    earlier = {n: v for n, v in again.scores.items() if n in plan.scores_before(plan.retry.step)}
+    before = plan.scores_before(plan.retry.step)
+
+    def earlier(given: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
+        return {name: values for name, values in given.items() if name in before}
+
     return replace(
         Batch.start(table),
         sample=again.sample,
         attempt=pa.array(np.full(len(indices), attempt, dtype=np.int32)),
         parent=parents if isinstance(parents, pa.Array) else pa.concat_arrays(parents.chunks),
-        scores=earlier,
+        **{name: earlier(getattr(again, name)) for name in MAPS},
     )
 
 

@@ -71,6 +71,11 @@ class Caller:
         return self.lines[0].model
 
     @property
+    def extra_body(self) -> Mapping[str, Any]:
+        """What the role adds to every request."""
+        return self.lines[0].role.extra_body
+
+    @property
     def is_batched(self) -> bool:
         """Whether completions come from the provider's batch endpoint."""
         line = self.lines[0]

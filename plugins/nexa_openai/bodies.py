@@ -13,8 +13,10 @@ from nexa_openai.providers import Provider, is_reasoning
 if TYPE_CHECKING:
     from nexa_core import Message, Mode, Role
 
-FIXED = frozenset(["model", "messages", "prompt", "stream", "n"])
-"""What a role's extra_body must not set."""
+FIXED = frozenset(["model", "messages", "prompt", "stream", "n", "best_of"]).union(
+    ["max_tokens", "max_completion_tokens", "max_output_tokens"]
+)
+"""What a role's extra_body must not set: what is asked, and what it may cost; `sampling` has max_tokens."""
 
 
 @dataclass(frozen=True)

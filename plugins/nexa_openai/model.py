@@ -83,7 +83,7 @@ class EndpointModel:
             raise self.form.refuse(failed, mode, self._whom) if request.schema else failed from None
         reply = decode(body)
         self._check_server(reply)
-        usage = None if "usage" in reply else self._bound_usage(request, body)
+        usage = None if reply.get("usage") else self._bound_usage(request, body)
         done = trim(read_completion(reply, read_quota(headers), usage), request.stop)
         return self.form.read(done, mode) if request.schema else done
 
@@ -102,7 +102,7 @@ class EndpointModel:
         body, headers = await self._connection.post(self._path, written)
         reply = decode(body)
         self._check_server(reply)
-        usage = None if "usage" in reply else self._bound_usage(request, b"x")
+        usage = None if reply.get("usage") else self._bound_usage(request, b"x")
         done = read_completion(reply, None, usage)
         logprobs = read_choice(reply, options)
         return Choice(logprobs, done.usage, done.served_by, reply, read_quota(headers))

@@ -39,7 +39,7 @@ def read_completion(
     choice = find_choice(body)
     message = choice.get("message")
     ending = choice.get("finish_reason")
-    if ending in _BROKEN_OFF or "error" in choice:
+    if ending in _BROKEN_OFF or choice.get("error"):
         raise _fail(body, Failure.OVERLOAD, f"the reply was broken off ({ending or 'error'})")
     if isinstance(message, dict):
         text = _join(message.get("content")) or _join(message.get("refusal"))
@@ -90,7 +90,7 @@ def find_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
 def read_usage(body: Mapping[str, Any], unstated: Usage | None = None) -> Usage:
     """The tokens of a reply, and its price where the provider bills it with the reply (dollars)."""
     usage = body.get("usage")
-    if not isinstance(usage, dict):
+    if not isinstance(usage, dict) or not usage:
         return unstated or Usage()
     prompt = usage.get("prompt_tokens_details")
     answer = usage.get("completion_tokens_details")

@@ -76,10 +76,11 @@ class Wire:
             BrokenReplyError, ReplyTooLargeError: There is no whole reply.
         """
         exchange = self._take_idle() or await self._connect()
+        waiter = exchange.send(request)
         try:
-            return await exchange.send(request)
+            return await waiter
         except BaseException:
-            exchange.abort()
+            exchange.give_up(waiter)
             raise
 
     def hand_out(self, waiter: asyncio.Future[Reply], reply: Reply) -> None:
@@ -217,6 +218,11 @@ class Exchange(asyncio.Protocol):
         open_ = self._transport is not None and not self._transport.is_closing()
         return open_ and now - self._idle_since < KEEP_SECONDS
 
+    def give_up(self, waiter: asyncio.Future[Reply]) -> None:
+        """Close the connection, unless it serves another request by now."""
+        if self._waiter is waiter:
+            self.abort()
+
     def abort(self) -> None:
         """Close the connection at once; who waits for a reply has given up."""
         self._waiter = None
@@ -344,7 +350,7 @@ class Exchange(asyncio.Protocol):
             reply = Reply(self._status, self._headers, self._unpack(body, encoding))
         except (ReplyTooLargeError, BrokenReplyError) as cause:
             reply = cause
-        if self._keep and len(self._data) == end:
+        if self._keep and len(self._data) == end and isinstance(reply, Reply):
             self._idle_since = time.monotonic()
             self._wire.idle.append(self)
         elif self._transport is not None:

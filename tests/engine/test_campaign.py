@@ -335,3 +335,43 @@ def test_slices_are_measured_reported_and_replayed(
     gated["gate"] = {"extends": strict_gate, "slices": ["language"]}
     with pytest.raises(UnknownNameError, match="lang"):
         run(gated)
+
+
+def test_scale_goes_on_while_rows_are_missing_and_the_source_has_more(
+    run: Any, write_rows: Any, answering: Any
+) -> None:
+    """Shards that yield less than the ones before are made up for, also where many are under way."""
+    rows = [{"id": n, "question": f"{'broken ' if n % 2 else ''}{n}"} for n in range(600)]
+    write_rows(rows)
+    pipeline = answering(
+        models={"m": {"model": "scripted/one", "api": "completions"}},
+        scale={"accepted": 50},
+        fail_over=0.9,
+        accept=None,
+        pilot=None,
+    )
+    pipeline["steps"] = pipeline["steps"][:1]
+    done = run(pipeline, "half").as_json()
+    assert (done["status"], done["rows"]["accepted"]) == ("done", 50)
+
+
+def test_a_retry_takes_up_what_its_step_answered_and_nothing_else(
+    run: Any, write_rows: Any, answering: Any, workspace: Workspace
+) -> None:
+    """What a check before that step rejected stays rejected, unasked and unpaid."""
+    write_rows([{"id": n, "question": "?" * (40 if n % 2 else 4)} for n in range(10)])
+    pipeline = answering(
+        models={"m": {"model": "scripted/one", "api": "completions"}},
+        accept={"retry": {"step": "answer", "attempts": 1}},
+        scale={"rows": "all"},
+        pilot=None,
+    )
+    short = {"check": [{"length": {"field": "question", "max_chars": 9}}]}
+    long = {"check": [{"length": {"id": "long", "field": "response", "min_chars": 99}}]}
+    pipeline["steps"] = [short, pipeline["steps"][0], long]
+    done = run(pipeline, "again")
+    rows = done.units[0].read(done.units[0].entries[0]).to_pylist()
+    assert len(asked(workspace)) == 10  # five rows, each answered twice
+    assert {row["source_id"] for row in rows if row["attempt"]} == {
+        row["source_id"] for row in rows if len(row["question"]) == 4
+    }

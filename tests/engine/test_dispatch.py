@@ -223,3 +223,15 @@ async def test_tries_that_reach_nobody_do_not_count() -> None:
     model = ScriptedRemote(scripted(*[unreached] * 10, "yes"))
     answer = await send(Dispatch(), caller(model))
     assert (answer.reply.text, answer.tries) == ("yes", 11)
+
+
+async def test_time_in_which_nobody_asked_tries_nobodys_patience() -> None:
+    """After an hour of training, one refusal for the rate is a refusal and not the end of the run."""
+    refusal = CallFailed(Failure.RATE_LIMIT, "slow down", status=429)
+    sender, model = Dispatch(), ScriptedRemote(scripted("yes", refusal, "yes"))
+    who = caller(model)
+    await send(sender, who)
+    for gate in sender.admissions.values():
+        gate._answered_at -= 3600
+    answer = await send(sender, who)
+    assert (answer.failures, answer.error) == (["rate_limit"], None)

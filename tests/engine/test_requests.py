@@ -49,6 +49,7 @@ def test_an_identity_is_the_hash_of_the_whole_request(
         {"stop": ("Z",)},
         {"schema": {"type": "object"}},
         {"options": (" A",)},
+        {"extra_body": {"think": False}},
     ],
     ids=lambda change: next(iter(change)),
 )

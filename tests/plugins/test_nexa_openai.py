@@ -146,9 +146,12 @@ async def test_text_ends_before_its_stop(loopback: Any, model_of: Callable) -> N
     assert (done.text, done.raw_text) == ("newton.", "newton.\n\nInput:")
 
 
-async def test_a_reply_without_usage_counts_as_the_most(loopback: Any, model_of: Callable) -> None:
+@pytest.mark.parametrize("stated", [{}, {"usage": None}, {"usage": {}}])
+async def test_a_reply_without_usage_counts_as_the_most(
+    loopback: Any, model_of: Callable, stated: dict[str, Any]
+) -> None:
     """Money that a reply does not state is never taken for none."""
-    loopback.answers[CHAT] = {"choices": reply()["choices"]}
+    loopback.answers[CHAT] = {"choices": reply()["choices"], **stated}
     usage = (await model_of().complete(Request("id", "hello"))).usage
     assert usage.prompt_tokens >= 5 and usage.completion_tokens >= len("It warms.")
     usage = (await model_of().complete(Request("id", "hello", {"max_tokens": 4}))).usage

@@ -238,3 +238,29 @@ async def test_a_certificate_must_be_trusted(serve: Any, certificate: tuple[Path
     server.wire._tls.load_verify_locations(cert)
     assert [await server.ask(), await server.ask()] == [BODY, BODY] and server.requests == 2
     listening.close()
+
+
+async def test_a_body_that_does_not_unpack_leaves_others_alone(serve: Any) -> None:
+    """Its connection is closed and taken by nobody, whoever waits for one in that instant."""
+    broken = b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 3\r\n\r\nabc"
+    server = await serve(broken)
+    bad = asyncio.ensure_future(server.ask())
+    while not bad.done():
+        assert not server.wire.idle
+        await asyncio.sleep(0)
+    assert isinstance(bad.exception(), BrokenReplyError)
+    server.pieces = [LENGTH]
+    assert await server.ask() == BODY
+
+
+async def test_who_gives_up_late_ends_nobody_elses_request(serve: Any) -> None:
+    """A reply came, its connection serves the next, and only then the first is cancelled."""
+    server = await serve(LENGTH)
+    await server.ask()
+    (exchange,) = server.wire.idle
+    server.wire.idle.clear()
+    first = exchange.send(b"POST / HTTP/1.1\r\n\r\n")
+    await first
+    second = exchange.send(b"POST / HTTP/1.1\r\n\r\n")
+    exchange.give_up(first)
+    assert (await second).body == BODY

@@ -47,7 +47,8 @@ class Critic:
     async def _judge(self, batch: Batch) -> Batch:
         batch, indices, prompts = render_rows(batch, self.id, self._both_orders)
         subjects = subjects_of(batch, indices)
-        form = RequestForm(self.caller.model, self.seed, options=LABELS)
+        extra = self.caller.extra_body
+        form = RequestForm(self.caller.model, self.seed, options=LABELS, extra_body=extra)
         requests = [
             form.fill(prompt, subject)
             for pair, subject in zip(prompts, subjects, strict=True)

@@ -72,7 +72,8 @@ class Generate:
 
     @cached_property
     def _form(self) -> RequestForm:
-        return RequestForm(self.caller.model, self.seed, self.sampling, self.prompt.stop)
+        model, extra = self.caller.model, self.caller.extra_body
+        return RequestForm(model, self.seed, self.sampling, self.prompt.stop, extra_body=extra)
 
     def _render(self, row: dict[str, Any]) -> tuple[Any, Tools | None]:
         """What is asked, and the tools on offer where the row's own conversation is continued."""

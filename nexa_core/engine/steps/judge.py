@@ -58,7 +58,8 @@ class RowAsker:
     ) -> Completion:
         """A completion; raises CallFailed where there is none."""
         caller, subject = self._next(role)
-        form = RequestForm(caller.model, self.seed, self.sampling[caller.role], schema=schema)
+        sampling, extra = self.sampling[caller.role], caller.extra_body
+        form = RequestForm(caller.model, self.seed, sampling, schema=schema, extra_body=extra)
         request = form.fill(prompt, subject)
         (outcome,) = await self.calls.complete(caller, [request], [subject])
         return self._take(outcome)
@@ -68,7 +69,9 @@ class RowAsker:
     ) -> Choice:
         """Log-probabilities of single-token options; raises as `complete` does."""
         caller, subject = self._next(role)
-        request = RequestForm(caller.model, self.seed, options=options).fill(prompt, subject)
+        extra = caller.extra_body
+        form = RequestForm(caller.model, self.seed, options=options, extra_body=extra)
+        request = form.fill(prompt, subject)
         (outcome,) = await self.calls.choose(caller, [request], [subject], options)
         return self._take(outcome)
 
