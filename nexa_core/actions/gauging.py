@@ -78,6 +78,7 @@ def read_gauges(run_folder: Path, iteration: int | None, *, in_scale: bool = Fal
     checks = assess_gate(gate, last.tallies, now)
     rules = gate.rules
     tracks = [_track(rule, moments, look) for rule in rules]
+    tracks += [()] * (len(checks) - len(tracks))  # slices come after the rules, and have none
     gauges = tuple(Gauge(check, track) for check, track in zip(checks, tracks, strict=True))
     return Gauges(_name(folders), last.rows, now.cap, gauges)
 

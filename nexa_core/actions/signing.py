@@ -20,6 +20,8 @@ from nexa_core.workspace import Workspace
 
 __all__ = ["find_signer", "require_signable", "sign"]
 
+_FEWEST_DIGITS = 8
+"""Of a hash: fewer are the number of a record."""
 SIGNABLE = (Decision.PROCEED, Decision.ITERATE, Decision.STOP)
 
 
@@ -27,7 +29,7 @@ def sign(
     run: str,
     decision: Decision | str,
     reason: str,
-    sets: Sequence[str] | Mapping[str, Any] = (),
+    sets: Sequence[str] | Mapping[str, Any] | None = None,
     *,
     workspace: Workspace,
     review: str | None = None,
@@ -46,13 +48,13 @@ def sign(
         RunLockedError: The run is being worked on, or somebody signs at this moment.
     """
     found = open_run(workspace.artifacts_path, run)
-    changes = dict(sets) if isinstance(sets, Mapping) else _read_sets(sets)
+    changes = _read_sets(sets) if sets is not None else None
     wanted = Decision(decision)
     if wanted not in SIGNABLE:
         raise UsageError(f"{wanted} cannot be signed.", "Sign --proceed, --iterate or --stop.")
     with _holding(found):
         seen = require_signable(found, workspace, review)
-        if wanted is seen.decision and not seen.waiting and not changes:
+        if wanted == seen.decision and not seen.waiting and not changes:
             raise UsageError(
                 f"The gate has decided {wanted} by itself: there is nothing to sign.",
                 f"`nexa resume {found.id}` goes on.",
@@ -83,7 +85,7 @@ def require_signable(run: Run, workspace: Workspace, review: str | None = None) 
             f"Record {last.number} is signed already: {last.reason}",
             f"`nexa resume {run.id}` goes on from it.",
         )
-    if review is not None and review != str(last.number) and not last.hash.startswith(review):
+    if review is not None and not _is_named(last, review):
         raise UsageError(
             f"What you saw, record {review[:12]}, is no longer the last: record {last.number} is.",
             f"Look again: `nexa gate show {run.id}`.",
@@ -171,7 +173,16 @@ def _announce(run: Run, review: Review) -> None:
         log.close()
 
 
-def _read_sets(sets: Sequence[str]) -> dict[str, Any]:
+def _is_named(review: Review, name: str) -> bool:
+    """Whether a number, or a hash or its beginning, means this record."""
+    if name.isdigit() and len(name) < _FEWEST_DIGITS:
+        return int(name) == review.number
+    return len(name) >= _FEWEST_DIGITS and review.hash.startswith(name)
+
+
+def _read_sets(sets: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(sets, Mapping):
+        return dict(sets)
     changes: dict[str, Any] = {}
     for text in sets:
         path, equals, value = text.partition("=")

@@ -120,7 +120,7 @@ def sign(
         run,
         decision,
         reason,
-        sets,
+        sets or None,
         workspace=session.workspace,
         review=review,
         signer=signer,

@@ -85,9 +85,13 @@ async def _run_iteration(
     context.announcer.announce(IterationStarted(number, dict(values), planned))
     judged: Judged | None = None
     while True:
+        before = unit.source_rows
         await _fill(context, unit, planned, used)
         if not unit.entries:
             reason = "The source has no fresh rows left for another iteration."
+            return Iteration(number, plan, unit, values, Judged(Decision.STOP, reason))
+        if judged is not None and unit.source_rows == before:
+            reason = "The gate asks for more rows, and the source has none left."
             return Iteration(number, plan, unit, values, Judged(Decision.STOP, reason))
         whole = 0 if unit.exhausted else max(rows_whole(context), 0)
         judged, is_new = await judge(context, plan, unit, number, values, earlier, judged, whole)
@@ -132,10 +136,10 @@ async def _fill(context: Context, unit: Unit, planned: int, used: int) -> None:
     while unit.source_rows < planned:
         count = min(size, planned - unit.source_rows)
         rows = context.pilot_rows(unit.name, used, unit.source_rows, count)
-        unit.exhausted = len(rows) < count
         if not rows:
             break
         await unit.commit(await unit.compute(len(unit.entries), rows))
+    unit.exhausted = not context.pilot_rows(unit.name, used, unit.source_rows, 1)
     unit.is_whole = context.holds_every_row(used, unit.source_rows)
 
 

@@ -13,8 +13,10 @@ from nexa_core.errors import CheckError, boundary
 from nexa_core.gates import slice_key
 from nexa_core.protocols import Metric
 from nexa_core.records import State
+from nexa_core.visible import make_visible
 
 MOST_SLICES = 50
+LONGEST_SLICE = 80
 """Values of a column that a gate may slice by: of more, none would have rows enough."""
 
 
@@ -62,11 +64,15 @@ def _tally_slices(
             f"The gate slices by '{column}', which has {len(known)} values in one shard.",
             f"Slice by a column of at most {MOST_SLICES} values, such as a language or a topic.",
         )
+    shown: dict[str, list[str]] = {}
+    for value in known:
+        # The key stands in records, on screens and before reviewers: one line of text that is only text.
+        shown.setdefault(" ".join(make_visible(value).split())[:LONGEST_SLICE], []).append(value)
     found = {
-        slice_key(named.key, column, value): tally(
-            outcomes.filter(pc.fill_null(pc.equal(values, value), False)), named.aggregate
+        slice_key(named.key, column, name): tally(
+            outcomes.filter(pc.is_in(values, value_set=pa.array(group))), named.aggregate
         )
-        for value in known
+        for name, group in shown.items()
     }
     return {key: one for key, one in found.items() if one["n"]}
 

@@ -158,7 +158,7 @@ def refuse_changes(
             return f"{path} = {shown} is no number"
         elif not space["min"] <= value <= space["max"]:
             return f"{path} = {shown} lies outside {space['min']:g} to {space['max']:g}"
-        elif type(parameters.get(path)) is int and value != int(value):
+        elif type(parameters.get(path)) is int and not isinstance(value, int):
             return f"{path} = {shown} is no whole number"
     return None
 

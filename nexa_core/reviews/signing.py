@@ -41,14 +41,14 @@ def sign_review(
     review: Review,
     decision: Decision,
     reason: str,
-    changes: Mapping[str, Any],
+    changes: Mapping[str, Any] | None,
     signer: str,
     key: SigningKey,
 ) -> Review:
     """The record that a person's decision over `review` makes: its evidence, and what was signed.
 
-    `changes` maps parameter paths to new values; for ITERATE without any, what the reviewers
-    proposed is taken.
+    `changes` maps parameter paths to new values; where it is None, what the reviewers proposed
+    is taken for ITERATE.
 
     Raises:
         UsageError: The decision cannot be signed: no reason, nothing to change, a value outside
@@ -135,7 +135,9 @@ def describe_overrides(reviews: Sequence[Review]) -> tuple[str, ...]:
     return tuple(marks)
 
 
-def _find_changes(review: Review, decision: Decision, changes: Mapping[str, Any]) -> dict[str, Any]:
+def _find_changes(
+    review: Review, decision: Decision, changes: Mapping[str, Any] | None
+) -> dict[str, Any]:
     if decision is not Decision.ITERATE:
         if changes:
             raise UsageError(
@@ -154,7 +156,8 @@ def _find_changes(review: Review, decision: Decision, changes: Mapping[str, Any]
             "confidence is spent.",
             "Sign --proceed or --stop, or start a new run with more pilot.max_iterations.",
         )
-    given = dict(changes) or {path: new for path, (_, new) in _find_proposal(review).items()}
+    given = {path: new for path, (_, new) in _find_proposal(review).items()}
+    given = given if changes is None else dict(changes)
     refused = refuse_changes(given, review.parameters, review.search_space)
     if refused:
         raise UsageError(

@@ -156,7 +156,7 @@ class NexaApp(App[None]):
             self.push_screen(HelpDialog(self._shown))
 
     def sign(
-        self, review: Mapping[str, Any], decision: str, reason: str, sets: Sequence[str]
+        self, review: Mapping[str, Any], decision: str, reason: str, sets: Sequence[str] | None
     ) -> str:
         """Sign a decision over a record; what to tell the person then. Blocks."""
         from nexa_core.actions.signing import sign

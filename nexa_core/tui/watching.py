@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nexa_core.actions.following import Follower
 from nexa_core.actions.watching import Progress
-from nexa_core.errors import NexaError
 
 if TYPE_CHECKING:
     from nexa_core.actions.gauging import Gauges
@@ -72,8 +71,8 @@ class Watching:
                 return lambda: True
             batch = self._follower.fetch()
             found = self._look_closer()
-        except NexaError as error:
-            problem = str(error)
+        except Exception as error:  # a run that cannot be read is a note, and no end of the screens
+            problem = str(error) or type(error).__name__
             return lambda: self._note(problem)
         return lambda: self._take(batch, found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from nexa_reviewers.turns import turn
 __all__ = ["Policy"]
 
 _LIKELY_FINE = 0.4
+_FIELD = re.compile(r'[^(\[]+\([^\[]*?"field":\s*"((?:[^"\\]|\\.)*)"')
+"""The option `field` of a metric's key; what stands behind it, a slice's value, is any text."""
 """An undecided check under this part of its limit wants more rows, not other parameters."""
 
 
@@ -139,8 +142,8 @@ def _paths(knob: str, rule: MoveRule, check: GateCheck, evidence: Evidence) -> l
 
 def _column(check: GateCheck, evidence: Evidence) -> str:
     """The column a metric reads: named among its options, else the last step's."""
-    options = check.metric.partition("(")[2].partition(")[")[0].removesuffix(")")
-    named = json.loads(f"{{{options}}}").get("field") if options else None
+    found = _FIELD.match(check.metric)
+    named = json.loads(f'"{found[1]}"') if found else None
     return str(named or list(evidence.columns.values())[-1])
 
 

@@ -375,3 +375,14 @@ def test_a_retry_takes_up_what_its_step_answered_and_nothing_else(
     assert {row["source_id"] for row in rows if row["attempt"]} == {
         row["source_id"] for row in rows if len(row["question"]) == 4
     }
+
+
+def test_a_pilot_that_took_the_whole_source_decides_on_it(
+    run: Any, write_rows: Any, answering: Any, strict_gate: str
+) -> None:
+    """No row is left to ask for, also where the last fetch was exactly full: the campaign ends."""
+    write_rows(questions(20))
+    done = run(answering(gate=strict_gate, scale={"rows": "all"}), "small")
+    (iteration,) = done.iterations
+    assert str(iteration.judged.decision) != "EXTEND" and iteration.unit.exhausted
+    assert done.status == "stopped"

@@ -14,7 +14,7 @@ import nexa_reviewers
 from nexa_core import Evidence, GateCheck, Verdict, gates
 from nexa_core.plugins import load_plugins
 from nexa_core.workspace import find_workspace
-from nexa_reviewers.policy import Policy
+from nexa_reviewers.policy import Policy, _column
 from nexa_reviewers.rules import RULES, find_rule
 
 T, P, R = (f"respond.sampling.{knob}" for knob in ("temperature", "top_p", "repetition_penalty"))
@@ -267,3 +267,20 @@ def test_a_file_of_rules_is_read_once(tmp_path):
         "nothing mends it"
         in policy.propose(Evidence(1, 5, (check("my_rate"),), START, SPACE)).reason
     )
+
+
+@pytest.mark.parametrize(
+    ("metric", "column"),
+    [
+        ("runaway_rate", "response"),
+        ('runaway_rate("field": "plan")', "plan"),
+        ('runaway_rate("field": "plan", "delimiters": ["("])[lang=en (US)]', "plan"),
+        ("runaway_rate[lang=en (US)]", "response"),
+        ('runaway_rate[lang=x("field": "plan")]', "response"),
+    ],
+)
+def test_a_metrics_column_is_read_from_its_options_alone(metric: str, column: str) -> None:
+    """The value of a slice is any text, and says nothing."""
+    one = check(metric, 9, 43, threshold=0.05)
+    evidence = Evidence(1, 3, (one,), {}, {}, columns={"a": "plan", "b": "response"})
+    assert _column(one, evidence) == column

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nexa_core import gates, stats
 from nexa_core.errors import GateFileError, PreflightError, UnknownNameError
-from nexa_core.gates import Gate, Look, Rule
+from nexa_core.gates import Gate, Look, Rule, refuse_changes
 from nexa_core.records import Decision, GateCheck, Verdict
 from nexa_core.specs import MetricSpec
 
@@ -504,3 +504,13 @@ def test_a_look_without_room_predicts_nothing(monkeypatch):
     tally = {"n": 1_000_000, "k": 49_950}
     check = gates.assess(rule, tally, Look(0.01, 1_000_000, 1_000_000))
     assert (check.verdict, check.chance, check.rows_needed) == ("INCONCLUSIVE", 0.0, None)
+
+
+@pytest.mark.parametrize(("value", "fits"), [(64, True), (64.0, False), (64.5, False)])
+def test_a_whole_number_stays_one(value: float, fits: bool) -> None:
+    """What the pipeline could not take afterwards is refused before, with the patch it is in."""
+    space = {"a.sampling.max_tokens": {"min": 16, "max": 512}}
+    refused = refuse_changes(
+        {"a.sampling.max_tokens": value}, {"a.sampling.max_tokens": 256}, space
+    )
+    assert (refused is None) is fits

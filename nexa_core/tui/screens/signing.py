@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -58,17 +59,19 @@ class SigningDialog(Dialog[bool]):
         for number, (path, allowed) in enumerate(self._review["search_space"].items()):
             with Horizontal(classes="pair"):
                 yield Label(ink((path, DIM), (f"   {describe_space(allowed)}", "$foreground 40%")))
-                yield Input(self._value(path), id=f"p{number}", compact=True, classes="parameter")
+                yield Input(
+                    _write(self._proposed(path)), id=f"p{number}", compact=True, classes="parameter"
+                )
         yield Static(id="foot")
 
     def on_mount(self) -> None:
         self.query_one("#p0" if self._edit and self.query("#p0") else "#reason", Input).focus()
         self._draw()
 
-    def _value(self, path: str) -> str:
+    def _proposed(self, path: str) -> Any:
         """What the reviewers propose, else what is."""
         pair = self._review["changes"].get(path)
-        return _write(pair[1] if pair else self._review["parameters"].get(path))
+        return pair[1] if pair else self._review["parameters"].get(path)
 
     def _draw(self) -> None:
         self.query_one("#decision", Static).update(stack(self._head()))
@@ -142,16 +145,23 @@ class SigningDialog(Dialog[bool]):
         app.notify(make_visible(told), timeout=6, markup=False)
         self.dismiss(True)
 
-    def _changes(self) -> list[str]:
-        """The parameters that differ from what is, as `PATH=VALUE`."""
+    def _changes(self) -> list[str] | None:
+        """What a parameter shall be, as `PATH=VALUE`, where that is not what is.
+
+        A value that was left as it was shown is taken to its last digit, a text as it was typed.
+        """
         if self.decision != "ITERATE":
-            return []
-        now = self._review["parameters"]
-        typed = [
-            (path, self.query_one(f"#p{number}", Input).value.strip())
-            for number, path in enumerate(self._review["search_space"])
-        ]
-        return [f"{path}={text}" for path, text in typed if text and text != _write(now.get(path))]
+            return None
+        wanted, now = [], self._review["parameters"]
+        for number, path in enumerate(self._review["search_space"]):
+            text, proposed = (
+                self.query_one(f"#p{number}", Input).value.strip(),
+                self._proposed(path),
+            )
+            if not text or text == _write(now.get(path)):
+                continue
+            wanted.append(f"{path}={json.dumps(proposed) if text == _write(proposed) else text}")
+        return wanted
 
 
 def _write(value: Any) -> str:
