@@ -33,7 +33,7 @@ def test_g10_memory_does_not_grow_and_resume_is_quick(shop: Any) -> None:
     shop.write("", CALLS, role=role, scale={"rows": "all", "shard_rows": 1000})
     late = f"manifest-after-append:{CALLS // 1000 - 4}"
     killed = start(shop.root, "run", str(shop.file), "--run-id", "r", points=late)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed.returncode == -signal.SIGKILL, killed.stderr + killed.stdout
     lines = [line.split() for line in (shop.root / "memory").read_text().splitlines()]
     resident = {int(calls): int(size) for calls, size in lines}
     early = resident[CALLS // 4]
