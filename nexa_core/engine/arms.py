@@ -124,6 +124,8 @@ async def run_arm(
     make_folder(folder)
     unit = f"{UNIT}-{arm.name}"
     found_before = journals.read_journal(folder, unit)
+    if not found_before.segments:
+        _set_aside(folder, unit)
     journal = journals.Journal.open(folder, unit)
     known: dict[str, Any] = {}
     for other in others if scoring.judged else ():
@@ -142,6 +144,15 @@ async def run_arm(
     _write(path, table)
     journal.remove()
     return Predictions(arm.name, table, scoring.judged)
+
+
+def _set_aside(folder: Path, unit: str) -> None:
+    """Keep the note of what an arm cost with other settings: it will have one of its own again."""
+    note = folder / f"{unit}{NOTE}"
+    if note.exists():
+        number = len(list(folder.glob(f"{unit}.*{NOTE}"))) + 1
+        note.rename(folder / f"{unit}.{number}{NOTE}")
+        sync_folder(folder)
 
 
 async def _predict(

@@ -195,6 +195,8 @@ class Calls:
                 answer = answers[request.id]
                 answer.cost_nano = next(shares)
                 self._journal_computed(caller, request, reply, answer)
+        if machine.short is not None:
+            raise machine.short
         return answers
 
     def _journal_computed(

@@ -34,6 +34,8 @@ class MachineTime:
         self._held: list[Reservation] = []
         self._began = 0.0
         self.cost_nano = 0
+        self.short: BudgetError | None = None
+        """The money ended while the work went on."""
 
     def begin(self) -> None:
         """Reserve the first block.
@@ -66,7 +68,10 @@ class MachineTime:
         return self.cost_nano
 
     async def measure(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do some work and settle its time; work that has begun is brought to its end."""
+        """Do some work and settle its time; work that has begun is brought to its end.
+
+        Where the money ended meanwhile, `short` says so: what was made is paid for, and is kept first.
+        """
         if not self._nano_per_second:
             return await work
         try:
@@ -75,21 +80,17 @@ class MachineTime:
             work.close()
             raise
         task = asyncio.ensure_future(work)
-        short: BudgetError | None = None
         try:
             while not task.done():
                 await asyncio.wait({task}, timeout=BLOCK_SECONDS / 4)
                 try:
                     self.tick()
                 except BudgetError as error:
-                    short = error
+                    self.short = error
                     await asyncio.wait({task})
-            result = task.result()
+            return task.result()
         finally:
             self.end()
-        if short is not None:
-            raise short
-        return result
 
     def split(self, parts: int) -> Iterator[int]:
         """The cost in `parts` whole parts that add up to it."""

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from nexa_core.engine.arms import Arm
+from nexa_core.engine.arms import Arm, run_arm
 from nexa_core.engine.evaluation import Evaluation, evaluate
 from nexa_core.engine.items import Items, read_items
 from nexa_core.engine.scoring import RuleScoring
@@ -19,7 +19,8 @@ from nexa_core.engine.tries import Line
 from nexa_core.errors import SourceError, TooManyFailuresError
 from nexa_core.pipeline import Role
 from nexa_core.prompts import Prompt
-from nexa_core.records import Request
+from nexa_core.records import Completion, Request, Usage
+from nexa_core.store.money import read_evaluation_money
 from nexa_core.testing.models import ScriptedModel
 from nexa_eval.options import AnswerOptions
 from nexa_eval.scorers import Contains
@@ -152,3 +153,15 @@ def test_items_that_cannot_be_used(rows: list[Any], message: str) -> None:
     """No item, one without a question, two with one id, an unreadable one: each is an error."""
     with pytest.raises(SourceError, match=message):
         read_items("x", Rows(*rows))
+
+
+async def test_what_an_arm_cost_before_is_not_forgotten(tmp_path: Path) -> None:
+    """Asked again with other settings, it is paid for again, and both are counted."""
+    bill = Completion("x", usage=Usage(1, 1, cost_nano=1_000))
+    line = as_line(ScriptedModel(lambda request: bill))
+    prompt = Prompt("p", "{{ prompt }}", inputs=("prompt",))
+    scoring = RuleScoring("contains", Contains(AnswerOptions()))
+    for tokens, paid in ((10, 1), (20, 2), (20, 2), (30, 3)):
+        await run_arm(Arm("base", line, prompt, tokens), ITEMS, scoring, tmp_path)
+        spent = read_evaluation_money(tmp_path).total
+        assert spent == paid * 1_000 * len(ITEMS.rows)
