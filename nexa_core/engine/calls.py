@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -78,6 +78,9 @@ class Calls:
     only_known: bool = False
     """Nothing is asked: a judgement that is not known leaves its row as it is."""
     _under_way: set[asyncio.Task[Answer]] = field(default_factory=set)
+    _sent: dict[str, asyncio.Task[Answer]] = field(default_factory=dict)
+    """Every call that was sent, by its id: equal rows ask one question, once."""
+    _settled: set[str] = field(default_factory=set)
 
     async def complete(
         self, caller: Caller, requests: Sequence[Request], subjects: Sequence[Subject]
@@ -143,10 +146,11 @@ class Calls:
         ask: Callable[[Model, Request], Awaitable[Any]],
     ) -> dict[str, Answer]:
         self.dispatch.check()
-        tasks = [
-            asyncio.ensure_future(self.dispatch.send(caller, request, self.journal, ask))
-            for request in missing
-        ]
+        for request in missing:
+            if request.id not in self._sent:
+                sending = self.dispatch.send(caller, request, self.journal, ask)
+                self._sent[request.id] = asyncio.ensure_future(sending)
+        tasks = [self._sent[request.id] for request in missing]
         self._under_way.update(tasks)
         try:
             # One that ends the run lets its siblings come to their end first.
@@ -233,8 +237,12 @@ class Calls:
             )
             if origin == "replayed":
                 answer.cost_nano = frame.get("cost_nano", 0)
+        elif request.id in self._settled:
+            origin = "replayed"
+            answer = replace(answer, cost_nano=0, at_risk_nano=0)
         else:
             origin = "asked"
+            self._settled.add(request.id)
             self.spent.settled[caller.role] += answer.cost_nano
             self.spent.at_risk[caller.role] += answer.at_risk_nano
         self.counts[origin] += 1

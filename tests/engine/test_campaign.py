@@ -386,3 +386,20 @@ def test_a_pilot_that_took_the_whole_source_decides_on_it(
     (iteration,) = done.iterations
     assert str(iteration.judged.decision) != "EXTEND" and iteration.unit.exhausted
     assert done.status == "stopped"
+
+
+def test_equal_rows_ask_once(
+    run: Any, write_rows: Any, answering: Any, workspace: Workspace
+) -> None:
+    """Rows without an id and of equal content are one question: same identity, same reply, one bill."""
+    write_rows([{"question": f"What is {n % 5}?"} for n in range(40)])
+    pipeline = answering(
+        models={"m": {"model": "scripted/one", "api": "completions"}},
+        accept=None,
+        scale={"rows": "all"},
+        pilot=None,
+    )
+    pipeline["steps"] = pipeline["steps"][:1]
+    done = run(pipeline, "equal").as_json()
+    assert done["rows"]["accepted"] == 40 and len(asked(workspace)) == 5
+    assert done["calls"] == {"asked": 5, "replayed": 35, "reused": 0}
