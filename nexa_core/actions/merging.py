@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from nexa_core.actions.reviewing import dataset_folders
+from nexa_core.engine.models import Models
 from nexa_core.engine.package_runs import RunRows, merge_runs
-from nexa_core.engine.plan import Models, Plan
+from nexa_core.engine.plan import Plan
 from nexa_core.errors import UsageError
 from nexa_core.gates import Gate
 from nexa_core.pipeline import from_resolved, pipeline_from

@@ -14,8 +14,8 @@ from nexa_core.engine.batch import Batch
 from nexa_core.engine.binding import stored_prompt
 from nexa_core.engine.loop import run_async
 from nexa_core.engine.packaging import read_manifest as read_dataset
-from nexa_core.engine.plan import accept_rule_of, reviewer_prompt_key
-from nexa_core.engine.steps.accepting import AcceptRule, accept_rows
+from nexa_core.engine.seating import reviewer_prompt_key
+from nexa_core.engine.steps.accepting import AcceptRule, accept_rows, accept_rule_of
 from nexa_core.errors import UsageError
 from nexa_core.gates import Gate, ReviewerUse
 from nexa_core.pipeline import Pipeline, from_resolved, pipeline_from

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from nexa_core.actions.reviewing import dataset_folders
-from nexa_core.engine.plan import accept_rule_of
+from nexa_core.engine.steps.accepting import accept_rule_of
 from nexa_core.engine.thresholds import Thresholds
 from nexa_core.pipeline import from_resolved
 from nexa_core.report import THRESHOLDS

@@ -8,7 +8,9 @@ from itertools import islice
 from typing import Any
 
 from nexa_core.engine.environment import describe_environment
-from nexa_core.engine.plan import Models, Plan, prompt_names, reviewer_prompt_key
+from nexa_core.engine.models import Models
+from nexa_core.engine.plan import Plan
+from nexa_core.engine.seating import reviewer_prompt_key
 from nexa_core.engine.sources import ParquetFile, fingerprint, open_source, read_source
 from nexa_core.errors import (
     GateFileError,
@@ -19,7 +21,7 @@ from nexa_core.errors import (
     UnknownNameError,
 )
 from nexa_core.gates import Gate, ReviewerUse, bind_gate, bind_measures, gate_from
-from nexa_core.pipeline import Pipeline, from_resolved
+from nexa_core.pipeline import CheckStep, JudgeStep, Pipeline, from_resolved
 from nexa_core.plugins import Plugins
 from nexa_core.prompts import CONTINUE, Prompt
 from nexa_core.protocols import Source
@@ -57,7 +59,7 @@ def bind(
         key: CONTINUE
         if prompt is None
         else plugins.prompt(prompt, key, pipeline.place(f"{key}.prompt"))
-        for key, prompt in prompt_names(pipeline)
+        for key, prompt in _prompt_names(pipeline)
     }
     prompts |= _read_reviewer_prompts(gate, pipeline, plugins)
     source = source or _open_source(pipeline, workspace, plugins)
@@ -151,6 +153,20 @@ def columns_of(source: Source | None) -> tuple[str, ...]:
     if errors:
         raise SourceError(f"No row of the source can be read: {errors[0]}.", "Is it JSON Lines?")
     raise SourceError("The source is empty.", "Point source.path at a file with rows.")
+
+
+def _prompt_names(pipeline: Pipeline) -> Sequence[tuple[str, Any]]:
+    """Every prompt the pipeline uses, as (key in the plan, name or inline prompt)."""
+    named: list[tuple[str, Any]] = []
+    for step in pipeline.asking_steps:
+        if isinstance(step, JudgeStep):
+            named += [(step.id, step.rubric)] if step.rubric is not None else []
+        elif not isinstance(step, CheckStep):
+            named.append((step.id, step.prompt))
+    retry = pipeline.accept.retry if pipeline.accept else None
+    if retry is not None and retry.prompt is not None:
+        named.append((f"{retry.step}@retry", retry.prompt))
+    return named
 
 
 def _read_gate(pipeline: Pipeline, plugins: Plugins) -> Gate | None:

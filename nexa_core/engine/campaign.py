@@ -17,6 +17,7 @@ from nexa_core.engine.foresight import foresee
 from nexa_core.engine.gating import judge_scale
 from nexa_core.engine.package_runs import package_run
 from nexa_core.engine.pilot import Iteration, run_pilot
+from nexa_core.engine.role_checks import find_unpriced
 from nexa_core.engine.scaling import Scaled, run_scale
 from nexa_core.engine.training import train_run
 from nexa_core.engine.unit import Unit
@@ -134,7 +135,7 @@ async def run_campaign(context: Context, phases: Sequence[str] = PHASES) -> Outc
     outcome.wall_s = time.perf_counter() - started
     budget = context.dispatch.budget
     outcome.spent = Spent(budget.settled, budget.at_risk)
-    outcome.unpriced = context.plan.unpriced
+    outcome.unpriced = find_unpriced(context.plan)
     context.announcer.announce(RunFinished(outcome.status, outcome.exit_code, outcome.reason))
     return outcome
 

@@ -11,6 +11,7 @@ from nexa_core.engine.calls import Calls
 from nexa_core.engine.context import Context
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.requests import Subject
+from nexa_core.engine.seating import build_reviewer, roles_of_reviewer, sampling_of_roles
 from nexa_core.engine.steps.judge import Prompt, RowAsker
 from nexa_core.engine.tries import Caller
 from nexa_core.errors import CallFailed, NexaError, PluginError, boundary
@@ -104,8 +105,8 @@ async def _ask(
     rows: int,
     found: Consulted,
 ) -> None:
-    reviewer = plan.build_reviewer(use)
-    roles = plan.roles_of_reviewer(use)
+    reviewer = build_reviewer(plan, use)
+    roles = roles_of_reviewer(plan, use)
     position = len(found.opinions)
     if not roles:
         found.opinions.append(await _review(use, reviewer, evidence, _no_asker(plan)))
@@ -117,7 +118,7 @@ async def _ask(
     callers = {role: Caller(STEP, role, plan.lines(role)) for role in roles}
     subject = Subject("", f"review/{use.name}/{rows}", evidence.iteration, 0)
     nonce = derive_nonce(plan.pipeline.seed, evidence.iteration, rows, use.name)
-    sampling = plan.sampling_of_roles(roles)
+    sampling = sampling_of_roles(plan, roles)
     asker = ReviewAsker(calls, callers, sampling, subject, plan.pipeline.seed, nonce)
     try:
         found.opinions.append(await _review(use, reviewer, evidence, asker))

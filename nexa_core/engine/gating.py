@@ -11,6 +11,7 @@ from nexa_core.engine.consulting import Consulted, consult
 from nexa_core.engine.context import Context
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.sampling import shorten
+from nexa_core.engine.seating import roles_of_reviewer
 from nexa_core.engine.unit import Unit
 from nexa_core.engine.verdicts import decide_phase
 from nexa_core.gates import Gate, Look, Ruling, assess_gate, conclude, decide
@@ -216,7 +217,7 @@ def _record(
 
 def _describe_prices(plan: Plan, gate: Gate) -> dict[str, Any]:
     """What the reviewers' models cost in dollars per million tokens, by role."""
-    roles = [role for use in gate.reviewers for role in plan.roles_of_reviewer(use)]
+    roles = [role for use in gate.reviewers for role in roles_of_reviewer(plan, use)]
     found = {}
     for role in roles:
         rates = plan.lines(role)[0].rates

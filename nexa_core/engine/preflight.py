@@ -11,8 +11,9 @@ from nexa_core.engine.budget import NANO, in_dollars
 from nexa_core.engine.evaluation import check_evaluation
 from nexa_core.engine.items import bind_items
 from nexa_core.engine.package_settings import check_packaging
-from nexa_core.engine.plan import JUDGE_TOKENS, Plan
+from nexa_core.engine.plan import Plan
 from nexa_core.engine.role_checks import check_roles
+from nexa_core.engine.seating import JUDGE_TOKENS, build_reviewer, judged_columns, reviewer_roles
 from nexa_core.engine.training import check_training
 from nexa_core.engine.tries import Line
 from nexa_core.errors import PreflightError, UnknownNameError
@@ -46,13 +47,13 @@ def check_plan(plan: Plan, artifacts: Path, rows_only: bool = False) -> list[str
     _ = plan.metrics
     plan.build_checks()
     for use in plan.gate.reviewers if plan.gate else ():
-        plan.build_reviewer(use)
+        build_reviewer(plan, use)
     return [*_warn_of_unused(plan), *warnings]
 
 
 def _warn_of_unused(plan: Plan) -> list[str]:
     """The pipeline's warnings, but of roles that a reviewer of the gate's file asks."""
-    asked = {f"'{role}'" for role in plan.reviewer_roles}
+    asked = {f"'{role}'" for role in reviewer_roles(plan)}
     return [told for told in plan.pipeline.warnings if not any(role in told for role in asked)]
 
 
@@ -112,7 +113,7 @@ def check_prompts(plan: Plan) -> None:
 
 def _judged(plan: Plan) -> set[str]:
     """What a rubric is given under names of its own, whatever the columns are called."""
-    return {"answer", "a", "b", *(["question"] if plan.judged_columns[0] else [])}
+    return {"answer", "a", "b", *(["question"] if judged_columns(plan)[0] else [])}
 
 
 def _check_pilot(plan: Plan) -> None:
@@ -149,7 +150,7 @@ def _check_money(plan: Plan, steps: Sequence[Step]) -> list[str]:
                 paid[line.role.model] = line.role
                 if plan.pipeline.budget is not None:
                     _require_bound(plan, step, line)
-    for role in plan.reviewer_roles:
+    for role in reviewer_roles(plan):
         for line in plan.lines(role):
             if not is_local(line.role):
                 paid[line.role.model] = line.role

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from nexa_core.engine.plan import Plan
+from nexa_core.engine.seating import reviewer_roles
 from nexa_core.engine.tries import Line
 from nexa_core.errors import PreflightError
 from nexa_core.pipeline import GenerateStep, JudgeStep, Step, roles_of
+from nexa_core.prices import is_local
 from nexa_core.protocols import Unanswered
 from nexa_core.structured import WEAK
 
@@ -25,7 +27,7 @@ def check_roles(plan: Plan, asking: Sequence[Step]) -> list[str]:
     for step in asking:
         for role in roles_of(step):
             steps.setdefault(role, []).append(step)
-    for role in plan.reviewer_roles:
+    for role in reviewer_roles(plan):
         steps.setdefault(role, [])
     found = {role: _ask_lines(plan, role) for role in steps}
     faulty = {role: told for role, lines in found.items() if (told := _tell_faults(role, lines))}
@@ -43,6 +45,15 @@ def check_roles(plan: Plan, asking: Sequence[Step]) -> list[str]:
     )
     odd = [each for role, lines in found.items() for each in _tell_absent(role, lines)]
     return [*odd, *(each for role in judges for each in _tell_weak(role, found[role]))]
+
+
+def find_unpriced(plan: Plan) -> tuple[str, ...]:
+    """References of the models that a run asks and whose tokens cost nobody knows what."""
+    used = [role for step in plan.pipeline.asking_steps for role in roles_of(step)]
+    used += reviewer_roles(plan)
+    lines = (line for name in used for line in plan.lines(name))
+    unknown = (line.role.model for line in lines if line.rates is None and not is_local(line.role))
+    return tuple(dict.fromkeys(unknown))
 
 
 Found = list[tuple[Line, list[str]]]

@@ -18,6 +18,7 @@ from nexa_core.engine.calls import Calls
 from nexa_core.engine.items import Items
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.requests import Subject
+from nexa_core.engine.seating import seat_judge
 from nexa_core.engine.steps.judge import SeatedJudge
 from nexa_core.errors import PreflightError, ScorerError, boundary
 from nexa_core.pipeline import EVALUATE, Evaluate, JudgedScorer, JudgeStep
@@ -96,7 +97,7 @@ def bind_scoring(plan: Plan, settings: Evaluate) -> Scoring:
     step = plan.pipeline.scoring
     if step is not None and settings.judged is not None:
         rubric = _find_rubric(plan, step)
-        seat = plan.seat_judge(step, QUESTION, PREDICTION, rubric)
+        seat = seat_judge(plan, step, QUESTION, PREDICTION, rubric)
         return JudgeScoring(
             _name_judge(plan, step, rubric, settings.judged.at_least),
             seat,

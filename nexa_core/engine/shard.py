@@ -18,6 +18,7 @@ from nexa_core.engine.calls import Calls
 from nexa_core.engine.dispatch import DEFAULT_CONCURRENCY
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.sources import SourceRow, rows_table
+from nexa_core.engine.stages import build_stages
 from nexa_core.engine.steps.accepting import accept_rows
 from nexa_core.engine.steps.stream import Step, slices
 from nexa_core.pipeline import roles_of
@@ -75,14 +76,14 @@ async def run_steps(
     """
     failures = {n: row.error for n, row in enumerate(order.rows) if row.error is not None}
     fresh = Batch.start(rows_table(order.rows), failures)
-    steps = plan.build_steps(calls)
+    steps = build_stages(plan, calls)
     done = [await _through(plan, steps, fresh, on_progress, on_settled)]
     if plan.retry is not None:
         for attempt in range(1, plan.retry.attempts + 1):
             again = _retried(plan, done[-1], attempt)
             if again is None:
                 break
-            steps = plan.build_steps(calls, retry=True)
+            steps = build_stages(plan, calls, retry=True)
             done.append(await _through(plan, steps, again, on_progress, on_settled))
     return concat(done)
 

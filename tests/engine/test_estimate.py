@@ -224,7 +224,7 @@ class _Bare:
     """As much of a plan as rows need."""
 
     def __init__(self, values: dict[str, Any]) -> None:
-        from nexa_core.engine.plan import accept_rule_of
+        from nexa_core.engine.steps.accepting import accept_rule_of
 
         self.pipeline = pipeline_from(values)
         self.accept_rule = accept_rule_of(self.pipeline)

@@ -30,7 +30,8 @@ from nexa_core.engine.estimate.rows import (
     trace_rows,
 )
 from nexa_core.engine.items import bind_items
-from nexa_core.engine.plan import JUDGE_TOKENS, Plan
+from nexa_core.engine.plan import Plan
+from nexa_core.engine.seating import JUDGE_TOKENS, roles_of_reviewer
 from nexa_core.pipeline import EVALUATE, Role
 from nexa_core.prices import read_price_book
 from nexa_core.protocols import Source
@@ -100,7 +101,7 @@ def estimate_plan(
 def _reviewers(plan: Plan) -> list[tuple[str, str]]:
     """The (role, reviewer) pairs of reviewers that ask a model."""
     uses = plan.gate.reviewers if plan.gate else ()
-    return [(role, use.name) for use in uses for role in plan.roles_of_reviewer(use)]
+    return [(role, use.name) for use in uses for role in roles_of_reviewer(plan, use)]
 
 
 def _list_lines(

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from nexa_core.engine.batch import Batch
 from nexa_core.engine.steps.stream import Stream, one_by_one
+from nexa_core.pipeline import Pipeline
 from nexa_core.records import State
 
 
@@ -57,6 +58,26 @@ class AcceptRule:
     terms: tuple[Term, ...] = ()
     no_flags: bool = False
     eager: bool = True
+
+
+def accept_rule_of(pipeline: Pipeline) -> AcceptRule:
+    """The accept block as terms over score ids; `min_score` asks all judges together."""
+    accept = pipeline.accept
+    if accept is None:
+        return AcceptRule()
+    judges = tuple(step.id for step in pipeline.steps if step.kind == "judge")
+    terms = tuple(
+        Term(
+            term.name,
+            (term.score,) if term.score else judges,
+            term.at_least,
+            term.below,
+            accept.consensus,
+        )
+        for term in accept.terms
+        if term.name != "no_flags"
+    )
+    return AcceptRule(terms, accept.no_flags, accept.eager)
 
 
 @dataclass
