@@ -271,6 +271,7 @@ def read_journal(folder: Path, unit: str, salvage: bool = False) -> JournalConte
     """
     contents = JournalContents()
     opened: dict[str, Frame] = {}
+    folded: set[str] = set()
     for path in list_segments(folder, unit).values():
         with disk_errors(path, JournalError):
             scan = scan_frames(path.read_bytes())
@@ -285,7 +286,9 @@ def read_journal(folder: Path, unit: str, salvage: bool = False) -> JournalConte
         contents.torn_bytes += scan.torn_bytes
         contents.damaged_bytes += scan.damaged_bytes
         for frame in scan.frames:
-            _fold(contents, frame, opened)
+            if frame["seq"] not in folded:  # else it moved here from the segment before
+                folded.add(frame["seq"])
+                _fold(contents, frame, opened)
     contents.lost.extend(opened.values())
     contents.intents = {i: frame for i, frame in opened.items() if i not in contents.replies}
     return contents
@@ -295,9 +298,8 @@ def _fold(contents: JournalContents, frame: Frame, opened: dict[str, Frame]) -> 
     """Fold one frame; `opened` holds the intent of each call whose end has not come yet."""
     call_id, kind = frame["call_id"], frame["kind"]
     if kind == "intent":
-        before = opened.get(call_id)
-        if before is not None and before["seq"] != frame["seq"]:  # equal: moved between segments
-            contents.lost.append(before)
+        if call_id in opened:
+            contents.lost.append(opened[call_id])
         opened[call_id] = frame
         return
     opened.pop(call_id, None)
@@ -305,5 +307,5 @@ def _fold(contents: JournalContents, frame: Frame, opened: dict[str, Frame]) -> 
         contents.failures.setdefault(call_id, []).append(frame)
     elif call_id not in contents.replies:
         contents.replies[call_id] = frame
-    elif contents.replies[call_id]["seq"] != frame["seq"]:  # equal: moved between segments
+    else:
         contents.duplicates.append(frame)

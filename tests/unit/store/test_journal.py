@@ -14,6 +14,7 @@ import pytest
 from nexa_core.errors import DiskFullError, JournalError
 from nexa_core.store import segments
 from nexa_core.store.journal import Journal, read_journal
+from nexa_core.store.money import journal_money
 from nexa_core.store.segments import list_segments
 from nexa_core.testing.faults import armed, cut_file, flip_bit, limited_file_size
 
@@ -70,6 +71,20 @@ def test_a_reply_that_moved_between_segments_is_one(tmp_path: Path) -> None:
     journal.close()
     shutil.copy(tmp_path / "00000.1.journal", tmp_path / "00000.2.journal")
     assert read_journal(tmp_path, UNIT).duplicates == []
+
+
+def test_failures_that_moved_between_segments_are_paid_once(tmp_path: Path) -> None:
+    """What failed tries cost, and which calls are in flight, is the same after frames have moved."""
+    journal = Journal.open(tmp_path, UNIT)
+    journal.intend("a", reserved_nano=9)
+    journal.fail("a", role="teacher", cost_nano=5, at_risk_nano=2)
+    journal.intend("a", reserved_nano=9)
+    journal.close()
+    once = journal_money(read_journal(tmp_path, UNIT))
+    shutil.copy(tmp_path / "00000.1.journal", tmp_path / "00000.2.journal")
+    found = read_journal(tmp_path, UNIT)
+    assert [len(found.failures["a"]), len(found.lost)] == [1, 1]
+    assert journal_money(found) == once
 
 
 def test_a_dead_tail_is_cut_and_the_next_process_goes_on(tmp_path: Path) -> None:
@@ -171,6 +186,7 @@ import subprocess, sys
 from pathlib import Path
 from nexa_core.errors import DiskFullError
 from nexa_core.store.journal import Journal, read_journal
+from nexa_core.store.money import journal_money
 folder = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], check=True)
 journal, asked = Journal.open(folder, "unit"), []
