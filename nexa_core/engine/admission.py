@@ -89,7 +89,8 @@ class Admission:
         self._buckets = {"requests": Bucket(rpm)} if rpm else {}
         if tpm:
             self._buckets["tokens"] = Bucket(tpm)
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[None], float]] = deque()
+        """Who waits, and for how many tokens."""
         self._divertible: set[asyncio.Future[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._answered_at = time.monotonic()
@@ -112,15 +113,17 @@ class Admission:
         """For how long nothing has been answered, whatever came instead: refusals for a rate too."""
         return time.monotonic() - self._answered_at
 
-    async def enter(self, has_others: bool = False) -> float:
+    async def enter(self, has_others: bool = False, tokens: float = 0) -> float:
         """Wait for a place; returns when the request began, for `leave`.
+
+        `tokens` count against the cap per minute from the admission on: who comes next waits for them.
 
         Raises:
             DivertedError: The breaker opened meanwhile, for a caller that has other endpoints.
         """
         if self._waiting or self._blocked_seconds() > 0 or self.under_way >= self._places():
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
+            self._waiting.append((future, tokens))
             if has_others:
                 self._divertible.add(future)
                 future.add_done_callback(self._divertible.discard)
@@ -129,10 +132,10 @@ class Admission:
                 await future
             except asyncio.CancelledError:
                 if future.done() and not future.cancelled() and future.exception() is None:
-                    self._release()
+                    self.withdraw(tokens)
                 raise
         else:
-            self._admit()
+            self._admit(tokens)
         return time.monotonic()
 
     def charge_tokens(self, tokens: float) -> None:
@@ -166,14 +169,18 @@ class Admission:
             self._pause(now + min(quota.resets_in or 1.0, LONGEST_PAUSE_SECONDS))
         self._release()
 
-    def withdraw(self) -> None:
-        """A place was taken and no request went out."""
+    def withdraw(self, tokens: float = 0) -> None:
+        """A place was taken, and nothing came of it that says anything about the endpoint.
+
+        `tokens` are given back: where no request went out, all that were taken.
+        """
+        self.charge_tokens(-tokens)
         self._release()
 
     def give_up(self, error: BaseException) -> None:
         """End every wait with this error."""
         while self._waiting:
-            future = self._waiting.popleft()
+            future, _ = self._waiting.popleft()
             if not future.done():
                 future.set_exception(error)
 
@@ -199,7 +206,7 @@ class Admission:
         for future in list(self._divertible):
             if not future.done():
                 future.set_exception(DivertedError())
-        self._waiting = deque(future for future in self._waiting if not future.done())
+        self._waiting = deque(each for each in self._waiting if not each[0].done())
 
     def _cut(self, now: float, factor: float = CUT) -> None:
         self.limit = max(1.0, self.limit * factor)
@@ -231,10 +238,11 @@ class Admission:
     def _places(self) -> float:
         return 1 if self._breaker.is_probing else int(self.limit)
 
-    def _admit(self) -> None:
+    def _admit(self, tokens: float) -> None:
         self.under_way += 1
         if "requests" in self._buckets:
             self._buckets["requests"].take(1)
+        self.charge_tokens(tokens)
 
     def _release(self) -> None:
         self.under_way -= 1
@@ -247,9 +255,9 @@ class Admission:
             if blocked > 0:
                 self._wake_later(blocked)
                 return
-            future = self._waiting.popleft()
+            future, tokens = self._waiting.popleft()
             if not future.done():
-                self._admit()
+                self._admit(tokens)
                 future.set_result(None)
 
     def _blocked_seconds(self) -> float:
@@ -263,8 +271,12 @@ class Admission:
         self._paused_until = max(self._paused_until, until)
 
     def _wake_later(self, seconds: float) -> None:
-        if self._timer is None or self._timer.cancelled():
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._rouse)
+        loop = asyncio.get_running_loop()
+        if self._timer is not None and not self._timer.cancelled():
+            if self._timer.when() <= loop.time() + seconds:
+                return
+            self._timer.cancel()  # tokens came back: the wait is shorter than it was
+        self._timer = loop.call_later(seconds, self._rouse)
 
     def _rouse(self) -> None:
         self._timer = None

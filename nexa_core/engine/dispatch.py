@@ -165,7 +165,8 @@ class Dispatch:
     ) -> tuple[float, Reservation]:
         """A place, the money and the intent, in this order; a failure gives back what was taken."""
         self.check()
-        await admission.enter(has_others=len(caller.lines) > 1)
+        expected = expected_tokens(line, request)
+        await admission.enter(has_others=len(caller.lines) > 1, tokens=expected)
         try:
             held = await self.budget.reserve(caller.role, line.bound(request))
             try:
@@ -178,9 +179,8 @@ class Dispatch:
                 held.release()
                 raise
         except BaseException:
-            admission.withdraw()
+            admission.withdraw(expected)
             raise
-        admission.charge_tokens(expected_tokens(line, request))
         return time.monotonic(), held
 
     async def _try(self, line: Line, request: Request, ask: Ask) -> tuple[Any, Exception | None]:
@@ -216,8 +216,10 @@ class Dispatch:
             self.failures[class_of(failed)] += 1
             self._tell_form(failed)
         admission.charge_tokens(used - expected_tokens(line, request))
-        seen = failed if isinstance(failed, CallFailed) else None
-        admission.leave(began, seen, completed, quota, self._late)
+        if failed is None or isinstance(failed, CallFailed):
+            admission.leave(began, failed, completed, quota, self._late)
+        else:  # a refused key, a plugin's own mistake: no sign that the endpoint is well
+            admission.withdraw()
         if isinstance(failed, NexaError):
             raise failed
 

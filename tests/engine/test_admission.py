@@ -98,6 +98,28 @@ async def test_requests_a_minute_are_spaced_out() -> None:
     assert loop.time() - began >= 0.4
 
 
+async def test_tokens_are_taken_where_a_place_is() -> None:
+    """Twenty that wait together do not all pass before the first of them is charged."""
+    gate = Admission(100, tpm=6_000)  # a hundred a second
+    asking = [asyncio.create_task(gate.enter(tokens=50)) for _ in range(20)]
+    await asyncio.sleep(0.06)
+    assert gate.under_way <= 2
+    gate.withdraw(50)
+    gate.give_up(RuntimeError("over"))
+    await asyncio.gather(*asking, return_exceptions=True)
+
+
+async def test_tokens_that_come_back_shorten_the_wait() -> None:
+    """A reply that used little of what was expected lets the next go at once."""
+    gate = Admission(100, tpm=600)  # ten a second
+    began = await gate.enter(tokens=100)
+    following = asyncio.create_task(gate.enter(tokens=100))
+    await asyncio.sleep(0)
+    gate.charge_tokens(-99.5)
+    gate.leave(began)
+    await asyncio.wait_for(following, 0.5)
+
+
 async def test_the_breaker_lets_one_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     """After many failures in a row one request at a time asks whether it is over, and then all go."""
     monkeypatch.setattr(admission, "BREAKER_SECONDS", (0.02, 0.04))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -165,6 +166,21 @@ async def test_another_model_takes_over_when_the_breaker_is_open() -> None:
         await send(sender, caller(dead))
     answer = await send(sender, caller(dead, alive))
     assert (answer.model, answer.reply.text) == ("alive", "yes")
+
+
+@pytest.mark.parametrize("mistake", [ValueError("a plugin's"), ModelError("The key is refused.")])
+async def test_only_an_answer_closes_the_breaker(mistake: Exception) -> None:
+    """Neither a plugin's own mistake nor a refused key says that a failing endpoint is well."""
+    sender = Dispatch()
+    failures = admission.BREAKER_FAILURES
+    who = caller(ScriptedRemote(scripted(*[OVERLOAD] * failures, mistake)))
+    for _ in range(2):
+        await send(sender, who)
+    gate = sender.admissions[who.lines[0].address]
+    with suppress(ModelError):
+        await send(sender, who)
+    assert gate.down_seconds > 0
+    assert gate.under_way == 0
 
 
 async def test_an_endpoint_that_stays_dead_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
