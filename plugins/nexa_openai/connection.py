@@ -80,10 +80,10 @@ class Connection:
             failure = self._explain(cause)
         if failure is not None:
             raise failure
-        answer = self.key.hide_in(answer)
         if not 200 <= status < 300:
+            answer = self.key.hide_in(answer)
             raise explain_refusal(status, answer, headers, self.whom, self.key_name)
-        return answer, headers
+        return self.key.hide_in_data(answer), headers
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 class Secret:
     """A text that neither prints nor pickles; `reveal` gives it to what must have it."""
 
-    __slots__ = ("_forms", "_text")
+    __slots__ = ("_forms", "_text", "is_word")
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self.is_word = len(text) < _SHORTEST_KEY or (text.isalpha() and text.islower())
+        """It may be a word like any other, as `ollama` is where a server wants any key at all."""
         self._forms = _write_forms(text) if text else ()
 
     def __repr__(self) -> str:
@@ -36,6 +38,10 @@ class Secret:
     def reveal(self) -> str:
         """The text itself."""
         return self._text
+
+    def hide_in_data(self, body: bytes) -> bytes:
+        """`hide_in` for what a model wrote: a secret that is a word is left, as text that is data."""
+        return body if self.is_word else self.hide_in(body)
 
     def hide_in(self, body: bytes) -> bytes:
         """The body with every occurrence of the secret struck out, however a server may repeat it."""
@@ -62,6 +68,8 @@ def _write_forms(text: str) -> tuple[bytes, ...]:
 
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _SHORTEST = 5
+_SHORTEST_KEY = 16
+"""No provider's own keys are shorter; words are."""
 
 
 def find_key_name(role: Role, provider: Provider, url: str) -> str | None:

@@ -54,13 +54,14 @@ class Transfers:
             status, answer_headers = await self._send(method, path, data, content_type, chunks)
         except (aiohttp.ClientError, OSError, ValueError) as cause:
             failure = _explain(cause)
-        body = self._to.key.hide_in(b"".join(chunks))
+        body = b"".join(chunks)
         chunks.clear()
         if failure is not None:
             raise failure
         if not 200 <= status < 300:
+            body = self._to.key.hide_in(body)
             raise explain_refusal(status, body, answer_headers, self._to.whom, self._to.key_name)
-        return body
+        return self._to.key.hide_in_data(body)
 
     async def _send(
         self, method: str, path: str, data: Any, content_type: str, chunks: list[bytes]

@@ -255,6 +255,20 @@ async def test_the_key_shows_nowhere(loopback: Any, model_of: Callable) -> None:
     assert loopback.asked[0][2]["Authorization"] == f"Bearer {KEY}"
 
 
+@pytest.mark.parametrize("word", ["ollama", "not-needed", "nokeyisneededhere"])
+async def test_a_key_that_is_a_word_stays_in_what_a_model_wrote(
+    loopback: Any, model_of: Callable, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """Servers that want any key get any word; a row that holds the word is data, and stays whole."""
+    monkeypatch.setenv("WORD_API_KEY", word)
+    model = model_of(api_key_env="WORD_API_KEY")
+    text = f"Install {word} and run {word} serve."
+    loopback.answers[CHAT] = reply(message={"content": text})
+    assert (await model.complete(Request("id", "hello"))).text == text
+    loopback.answers[CHAT] = refuse(500, {"error": f"with {word}"})
+    assert word not in str(await fail(model))
+
+
 async def test_a_broken_connection_shows_no_key(model_of: Callable) -> None:
     """Nor does the traceback of a connection that never was, with every local shown."""
     failed = await fail(model_of(base_url="http://127.0.0.1:9/v1"))
