@@ -15,7 +15,7 @@ from nexa_core.engine.dispatch import Dispatch
 from nexa_core.engine.items import Items
 from nexa_core.engine.requests import RequestForm, Subject
 from nexa_core.engine.scoring import Scored, Scoring, read_judgements
-from nexa_core.engine.steps.judge import gather_whole
+from nexa_core.engine.together import Together
 from nexa_core.engine.tries import Caller, Line
 from nexa_core.errors import TooManyFailuresError
 from nexa_core.prompts import Prompt
@@ -162,11 +162,13 @@ async def _predict(
     outcomes = await _ask(arm, items, calls)
     _refuse_failures(arm, [outcome.error for outcome in outcomes], fail_over)
 
+    together = Together(calls)
+
     async def score(item: Row, outcome: Outcome) -> dict[str, Any]:
-        scored = await scoring.score(item, outcome.reply, calls) if outcome.reply else None
+        scored = await scoring.score(item, outcome.reply, together) if outcome.reply else None
         return _make_row(item, outcome, scored)
 
-    rows = await gather_whole(map(score, items.rows, outcomes))
+    rows = await together.run(map(score, items.rows, outcomes))
     _refuse_failures(arm, [row["error"] for row in rows], fail_over)
     return rows
 

@@ -164,6 +164,7 @@ class Calls:
 
     async def _defer(self, caller: Caller, missing: Sequence[Request]) -> dict[str, Answer]:
         deferred = Deferred(self.dispatch, caller, self.journal, self.known, self.begun)
+        missing = list({request.id: request for request in missing}.values())
         answers = await deferred.ask(missing)
         for request in missing:
             # The money that the dead process left at risk is settled now, one way or the other.

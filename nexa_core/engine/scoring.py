@@ -20,6 +20,7 @@ from nexa_core.engine.plan import Plan
 from nexa_core.engine.requests import Subject
 from nexa_core.engine.seating import seat_judge
 from nexa_core.engine.steps.judge import SeatedJudge
+from nexa_core.engine.together import Together
 from nexa_core.errors import PreflightError, ScorerError, boundary
 from nexa_core.pipeline import EVALUATE, Evaluate, JudgedScorer, JudgeStep
 from nexa_core.prompts import Prompt
@@ -52,7 +53,7 @@ class Scoring(Protocol):
     @property
     def judged(self) -> bool: ...
 
-    async def score(self, item: Row, reply: Completion, calls: Calls) -> Scored: ...
+    async def score(self, item: Row, reply: Completion, calls: Calls | Together) -> Scored: ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class RuleScoring:
     scorer: Scorer
     judged: bool = False
 
-    async def score(self, item: Row, reply: Completion, calls: Calls) -> Scored:
+    async def score(self, item: Row, reply: Completion, calls: Calls | Together) -> Scored:
         """Right is a score of one half and more; the scorer's own failure ends the evaluation."""
         with boundary(ScorerError, f"The scorer, on the item '{item['id']}',"):
             score = await self.scorer.score(item, reply)
@@ -79,7 +80,7 @@ class JudgeScoring:
     at_least: float
     judged: bool = True
 
-    async def score(self, item: Row, reply: Completion, calls: Calls) -> Scored:
+    async def score(self, item: Row, reply: Completion, calls: Calls | Together) -> Scored:
         """The judge's score of a prediction, by calls about the item alone."""
         row = {**item, PREDICTION: reply.text, REFERENCE: item.get("answer")}
         subject = Subject(item["id"], item["id"], 0, 0)

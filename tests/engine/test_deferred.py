@@ -152,6 +152,77 @@ def test_a_file_is_split_by_the_providers_limits(
         assert collect(server.url).as_json()["rows"]["accepted"] == 40
 
 
+def judged(url: str) -> dict[str, Any]:
+    """Steps of a teacher that answers at once, and a judge with batches."""
+    role = {"model": "openai/chaos", "base_url": url, "price": {"input": 0.15, "output": 0.6}}
+    step = {"id": "answer", "model": "teacher", "prompt": {"user": "{{ prompt }}"}}
+    return {
+        "models": {"teacher": role, "examiner": {**role, "batch": True}},
+        "steps": [
+            {"generate": {**step, "into": "response"}},
+            {"judge": {"id": "factual", "model": "examiner", "rubric": "judge/factual"}},
+        ],
+    }
+
+
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many requests each batch had, in the order in which they were created."""
+    from nexa_openai.batches import BatchEndpointModel
+
+    found: list[int] = []
+    create = BatchEndpointModel.create_batch
+
+    async def count(self: Any, requests: Any, nonce: str) -> Any:
+        found.append(len(requests))
+        return await create(self, requests, nonce)
+
+    monkeypatch.setattr(BatchEndpointModel, "create_batch", count)
+    return found
+
+
+def test_a_judge_asks_for_all_rows_in_one_batch(
+    collect: Run, workspace: Workspace, sizes: list[int]
+) -> None:
+    """Twenty rows a shard are one batch; those whose verdict cannot be read are one more, together."""
+    faults = Faults(wrong_schema=0.2)
+    with serve_in_thread(Settings(seed=2, faults=faults)) as server:
+        outcome = collect(server.url, **judged(server.url), fail_over=1.0)
+    assert outcome.status == "done"
+    found = [call for call in calls_of(workspace.artifacts_path / "b") if call["step"] == "factual"]
+    assert len({call["row_id"] for call in found}) == 40
+    assert sorted(sizes)[-2:] == [20, 20]
+    assert len(sizes) <= 6 and sum(sizes) == len(found) > 40
+
+
+def test_a_panel_is_a_batch_for_each_role(collect: Run, sizes: list[int]) -> None:
+    """Two roles that are asked side by side have a batch each, and not one for the last row alone."""
+    with serve_in_thread(Settings()) as server:
+        settings = judged(server.url)
+        settings["models"]["second"] = settings["models"]["examiner"]
+        settings["steps"][1]["judge"] = {
+            "id": "factual",
+            "model": "examiner",
+            "panel": ["second"],
+            "rubric": "judge/factual",
+        }
+        collect(server.url, **settings)
+    assert sizes == [20, 20, 20, 20]
+
+
+def test_equal_rows_are_one_line_of_a_batch(
+    collect: Run, workspace: Workspace, sizes: list[int]
+) -> None:
+    """A file must not name a request twice, and nothing is paid or stays reserved for the second."""
+    (workspace.root / "equal.jsonl").write_text('{"prompt": "Why?"}\n' * 5)
+    with serve_in_thread(Settings()) as server:
+        outcome = collect(server.url, source={"path": "equal.jsonl"})
+    calls = calls_of(workspace.artifacts_path / "b")
+    assert sizes == [1]
+    assert sorted(call["origin"] for call in calls) == ["asked", *["replayed"] * 4]
+    assert outcome.spent.settled.total() == sum(call["cost_nano"] for call in calls) > 0
+
+
 def test_what_goes_into_a_batch_costs_what_batches_cost() -> None:
     """It is reserved and settled at the batch price; the same role's single calls are not."""
     role = Role(model="openai/gpt-4o-mini", batch=True, sampling={"max_tokens": 100})

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +23,7 @@ from nexa_core.engine.steps.asking import (
     subjects_of,
 )
 from nexa_core.engine.steps.stream import Stream, one_by_one
+from nexa_core.engine.together import Together
 from nexa_core.engine.tries import Caller
 from nexa_core.errors import CallFailed, Failure, JudgeError, NexaError, boundary
 from nexa_core.marking import derive_nonce
@@ -31,7 +31,6 @@ from nexa_core.protocols import Judge
 from nexa_core.records import Choice, Completion, Message, Score, canonical_json, mend_text
 
 Prompt = str | tuple[Message, ...]
-Result = TypeVar("Result")
 ASKS_PER_ROLE = 100
 
 
@@ -39,7 +38,7 @@ ASKS_PER_ROLE = 100
 class RowAsker:
     """Asks for one row, ask after ask; the number of the ask is part of a call's identity."""
 
-    calls: Calls
+    calls: Calls | Together
     callers: Mapping[str, Caller]
     sampling: Mapping[str, Mapping[str, Any]]
     subject: Subject
@@ -99,7 +98,7 @@ class SeatedJudge:
     sampling: Mapping[str, Mapping[str, Any]]
     seed: int
 
-    def asker(self, calls: Calls, subject: Subject) -> RowAsker:
+    def asker(self, calls: Calls | Together, subject: Subject) -> RowAsker:
         """Asks for one row; its nonce is the same whenever this judge judges that row."""
         nonce = derive_nonce(self.seed, subject.source_id, subject.sample, self.id)
         return RowAsker(calls, self.callers, self.sampling, subject, self.seed, nonce)
@@ -134,13 +133,16 @@ class JudgeRows:
     def run(self, batches: Stream) -> Stream:
         if self.caller is None:
             return one_by_one(batches, self._judge)
-        return flow(self.caller, batches, self._judge)
+        callers = self.seated.callers.values()
+        # One role with a provider's batches is reason enough to take the whole shard together.
+        return flow(next((c for c in callers if c.is_batched), self.caller), batches, self._judge)
 
     async def _judge(self, batch: Batch) -> Batch:
         indices = batch.alive_positions()
         rows, subjects = rows_of(batch, indices), subjects_of(batch, indices)
-        askers = [self.seated.asker(self.calls, subject) for subject in subjects]
-        pairs = await gather_whole(map(self.seated.score, rows, askers))
+        together = Together(self.calls)
+        askers = [self.seated.asker(together, subject) for subject in subjects]
+        pairs = await together.run(map(self.seated.score, rows, askers))
         scores = [score for score, _ in pairs]
         batch = self._with_scores(batch, indices, scores)
         if self.caller is not None:
@@ -163,12 +165,3 @@ class JudgeRows:
             merged = raised if before is None else pc.or_kleene(before, pc.fill_null(raised, False))
             batch = batch.with_flag(name, merged)
         return batch
-
-
-async def gather_whole(works: Iterable[Awaitable[Result]]) -> list[Result]:
-    """Every result; one that ends the run lets its siblings come to their end first."""
-    found = await asyncio.gather(*works, return_exceptions=True)
-    for each in found:
-        if isinstance(each, BaseException):
-            raise each
-    return [each for each in found if not isinstance(each, BaseException)]
