@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from nexa_core.engine.calls import Calls, Outcome
 from nexa_core.engine.dispatch import Dispatch
 from nexa_core.engine.items import Items
-from nexa_core.engine.requests import RequestForm, Subject
+from nexa_core.engine.requests import Subject
 from nexa_core.engine.scoring import Scored, Scoring, read_judgements
 from nexa_core.engine.together import Together
 from nexa_core.engine.tries import Caller, Line
@@ -66,13 +66,13 @@ class Arm:
         subject = Subject(item["id"], item["id"], 0, 0)
         sampling = {"temperature": 0.0, "max_tokens": self.max_tokens}
         text = self.prompt.render(item, prompt=item["instruction"])
-        extra = self.line.role.extra_body
-        form = RequestForm(self.model, 0, sampling, self.prompt.stop, extra_body=extra)
+        form = self.line.form(0, sampling=sampling, stop=self.prompt.stop)
         return form.fill(text, subject), subject
 
     def identity(self, items: Items, scorer: str) -> str:
         """Hash of everything the arm's predictions and scores depend on."""
         model = [self.model.name, self.model.revision]
+        model += [self.line.endpoint] if self.line.endpoint else []
         return content_hash([items.hash, model, self.prompt.hash, self.max_tokens, scorer], 32)
 
 

@@ -31,6 +31,8 @@ from nexa_core.workspace import Workspace
 
 STORED_SOURCE = "source.parquet"
 FIRST_ROWS = 100
+IDENTITY = 2
+"""How calls are identified; since 2 by the address too that a role names."""
 """Rows in which a conversation to continue must be."""
 _PROMPT_FIELDS = [
     "name",
@@ -95,7 +97,8 @@ def bind_stored(run: Run, workspace: Workspace, plugins: Plugins) -> tuple[Plan,
     judged = record.get("dataset_gate")
     dataset_gate = Gate.from_json(judged) if judged else None
     models, columns = Models(plugins), columns_of(source)
-    plan = Plan(pipeline, gate, plugins, prompts, models, columns, commit, dataset_gate)
+    addressed = record.get("identity", 1) >= IDENTITY
+    plan = Plan(pipeline, gate, plugins, prompts, models, columns, commit, dataset_gate, addressed)
     return plan, source
 
 
@@ -112,6 +115,7 @@ def describe_run(
     settings = plan.pipeline.source
     return {
         "nexa_version": __version__,
+        "identity": IDENTITY,
         "pipeline": plan.pipeline.resolved(),
         "pipeline_hash": plan.pipeline.hash,
         "pipeline_file": plan.pipeline.path,

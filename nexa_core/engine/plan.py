@@ -13,7 +13,7 @@ from typing import Any
 from nexa_core.engine.models import Models
 from nexa_core.engine.steps.accepting import AcceptRule, accept_rule_of
 from nexa_core.engine.tallies import NamedMetric
-from nexa_core.engine.tries import Caller, Line
+from nexa_core.engine.tries import Caller, Line, endpoint_of
 from nexa_core.errors import GateFileError, Place
 from nexa_core.gates import Gate
 from nexa_core.pipeline import (
@@ -56,6 +56,8 @@ class Plan:
     source_columns: tuple[str, ...] = ()
     code_commit: str | None = None
     dataset_gate: Gate | None = None
+    addressed: bool = True
+    """Addresses are part of what a call is; not in runs that began before they were."""
     built: dict[str, Any] = field(default_factory=dict)
 
     def with_values(self, values: Mapping[str, Any]) -> Plan:
@@ -207,7 +209,8 @@ class Plan:
 
     def line(self, role: Role, place: Place | None = None) -> Line:
         """A model as a role uses it, with what it costs."""
-        return Line(self.models.get(role, place), role, rates_of(role))
+        endpoint = endpoint_of(role) if self.addressed else ""
+        return Line(self.models.get(role, place), role, rates_of(role), endpoint)
 
     def stand_in(self, origin: Mapping[str, Any], model: str) -> dict[str, Any]:
         """What provenance says of a step where not its first model answered, but this one."""

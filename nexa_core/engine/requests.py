@@ -29,7 +29,8 @@ class RequestForm:
     """All that the requests of one step have in common; `fill` adds prompt and row.
 
     `seed` is the run's. `stop` given in the sampling adds to the prompt's own. `options` are those of
-    a choice, by whose log-probabilities it is made. `extra_body` is what the role adds to every request.
+    a choice, by whose log-probabilities it is made. `extra_body` is what the role adds to every request,
+    `endpoint` where it sends them: host and path, empty for the provider's own.
     """
 
     model: Model
@@ -39,6 +40,7 @@ class RequestForm:
     schema: Mapping[str, Any] | None = None
     options: Sequence[str] = ()
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    endpoint: str = ""
 
     def fill(
         self, prompt: str | tuple[Message, ...], subject: Subject, tools: Tools | None = None
@@ -72,8 +74,9 @@ class RequestForm:
         options, stop = canonical_json(list(self.options)), canonical_json(list(self._stop))
         sampling, schema = canonical_json(self._sampling), canonical_json(self.schema)
         extra = f'"extra_body":{canonical_json(self.extra_body)},' if self.extra_body else ""
+        where = f'"endpoint":{canonical_json(self.endpoint)},' if self.endpoint else ""
         return (
-            f'{extra}"model":{model},"options":{options},',
+            f'{where}{extra}"model":{model},"options":{options},',
             f'"sampling":{sampling},"schema":{schema},',
             f'"stop":{stop},',
         )

@@ -157,7 +157,9 @@ def _find_rubric(plan: Plan, step: JudgeStep) -> Prompt | None:
 
 def _name_judge(plan: Plan, step: JudgeStep, rubric: Prompt | None, at_least: float) -> str:
     """The judge in words: a verdict depends on all of it."""
-    own: dict[str, Any] = {"models": [plan.pipeline.models[role].model for role in step.roles]}
+    lines = [plan.lines(role)[0] for role in step.roles]
+    named = [" at ".join(filter(None, (line.role.model, line.endpoint))) for line in lines]
+    own: dict[str, Any] = {"models": named}
     if rubric is not None:
         own |= {"rubric": rubric.name, "rubric_hash": rubric.hash[:12]}
     rest = step.model_dump(

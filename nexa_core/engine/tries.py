@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from nexa_core.engine.budget import Reservation
+from nexa_core.engine.requests import RequestForm
 from nexa_core.errors import CallFailed, Charge, Failure, NexaError
 from nexa_core.pipeline import Role
 from nexa_core.prices import Rates
@@ -28,11 +30,20 @@ class CallJournal(Protocol):
 
 @dataclass(frozen=True)
 class Line:
-    """A model as a role uses it. `rates` is None where tokens cost nothing or nobody knows what."""
+    """A model as a role uses it. `rates` is None where tokens cost nothing or nobody knows what.
+
+    `endpoint` is part of what a call is: see `endpoint_of`.
+    """
 
     model: Model
     role: Role
     rates: Rates | None = None
+    endpoint: str = ""
+
+    def form(self, seed: int, **settings: Any) -> RequestForm:
+        """The form of this model's requests, with what the role adds to them."""
+        extra = self.role.extra_body
+        return RequestForm(self.model, seed, **settings, extra_body=extra, endpoint=self.endpoint)
 
     @cached_property
     def remote(self) -> RemoteModel | None:
@@ -70,10 +81,9 @@ class Caller:
         """The model that is asked first."""
         return self.lines[0].model
 
-    @property
-    def extra_body(self) -> Mapping[str, Any]:
-        """What the role adds to every request."""
-        return self.lines[0].role.extra_body
+    def form(self, seed: int, **settings: Any) -> RequestForm:
+        """The form of what is asked: that of the preferred model, whichever answers."""
+        return self.lines[0].form(seed, **settings)
 
     @property
     def is_batched(self) -> bool:
@@ -97,6 +107,15 @@ class Answer:
     failures: list[str] = field(default_factory=list)
     cost_nano: int = 0
     at_risk_nano: int = 0
+
+
+def endpoint_of(role: Role) -> str:
+    """Host and path of the address that a role names; empty where it is the provider's own.
+
+    The key and the scheme are no part of it, nor is what may be written in two ways.
+    """
+    parts = urlsplit(role.base_url or "")
+    return f"{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
 def settle_try(

@@ -226,7 +226,7 @@ def test_a_run_pays_and_journals_its_judge(start: Any, workspace: Workspace) -> 
     assert outcome.spent.settled["examiner"] >= note.settled["examiner"]
     assert outcome.spent.total <= 5 * 10**9 and told > 0
     written = json.loads((run_path / "evaluation/comparison.json").read_text())
-    assert written["scorer"].startswith('judged {"at_least": 0.8, "models": ["vllm/examiner"]')
+    assert written["scorer"].startswith('judged {"at_least": 0.8, "models": ["vllm/examiner at ')
     assert written["warnings"] == []
     rows = pq.read_table(run_path / "evaluation/predictions-base.parquet").to_pylist()
     assert all(row["correct"] == (row["score"] >= 0.8) for row in rows)

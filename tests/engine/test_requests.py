@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexa_core.engine.requests import RequestForm, Subject, derive_seed, plain_prompt
+from nexa_core.engine.tries import endpoint_of
+from nexa_core.pipeline import Role
 from nexa_core.records import Message, canonical_json
 from nexa_core.testing.models import ScriptedModel
 
@@ -39,6 +41,10 @@ def test_an_identity_is_the_hash_of_the_whole_request(
     }
     digest = hashlib.sha256(canonical_json(content).encode("utf-8", "surrogatepass"))
     assert request.id == digest.hexdigest()[:24]
+    there = replace(FORM, endpoint="a:1/v1", extra_body={"b": 1})
+    content |= {"endpoint": "a:1/v1", "extra_body": {"b": 1}}
+    digest = hashlib.sha256(canonical_json(content).encode("utf-8", "surrogatepass"))
+    assert there.fill(request.prompt, subject, tools).id == digest.hexdigest()[:24]
 
 
 @pytest.mark.parametrize(
@@ -50,12 +56,21 @@ def test_an_identity_is_the_hash_of_the_whole_request(
         {"schema": {"type": "object"}},
         {"options": (" A",)},
         {"extra_body": {"think": False}},
+        {"endpoint": "gpu-1:8000/v1"},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_every_setting_is_part_of_the_identity(change: dict[str, Any]) -> None:
     """A reply is never taken for a request that asked otherwise."""
     assert replace(FORM, **change).fill(PROMPT, SUBJECT).id != FORM.fill(PROMPT, SUBJECT).id
+
+
+def test_an_endpoint_is_host_and_path() -> None:
+    """However it is written; none where the role names none, so that its calls are known as before."""
+    urls = ("http://GPU-1:8000/v1", "http://gpu-1:8000/v1/", "https://gpu-1:8000/v1")
+    found = {endpoint_of(Role(model="vllm/m", base_url=url)) for url in urls}
+    assert found == {"gpu-1:8000/v1"}
+    assert endpoint_of(Role(model="openai/gpt-4o")) == ""
 
 
 def test_tool_calls_and_their_answers_are_part_of_the_identity() -> None:

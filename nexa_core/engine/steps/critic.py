@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from nexa_core.engine.batch import Batch
 from nexa_core.engine.calls import Calls, Outcome
-from nexa_core.engine.requests import RequestForm
 from nexa_core.engine.steps.asking import (
     fail_rows,
     flow,
@@ -47,8 +46,7 @@ class Critic:
     async def _judge(self, batch: Batch) -> Batch:
         batch, indices, prompts = render_rows(batch, self.id, self._both_orders)
         subjects = subjects_of(batch, indices)
-        extra = self.caller.extra_body
-        form = RequestForm(self.caller.model, self.seed, options=LABELS, extra_body=extra)
+        form = self.caller.form(self.seed, options=LABELS)
         requests = [
             form.fill(prompt, subject)
             for pair, subject in zip(prompts, subjects, strict=True)

@@ -72,8 +72,7 @@ class Generate:
 
     @cached_property
     def _form(self) -> RequestForm:
-        model, extra = self.caller.model, self.caller.extra_body
-        return RequestForm(model, self.seed, self.sampling, self.prompt.stop, extra_body=extra)
+        return self.caller.form(self.seed, sampling=self.sampling, stop=self.prompt.stop)
 
     def _render(self, row: dict[str, Any]) -> tuple[Any, Tools | None]:
         """What is asked, and the tools on offer where the row's own conversation is continued."""

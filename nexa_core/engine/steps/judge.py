@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from nexa_core.engine.batch import Batch
 from nexa_core.engine.calls import Calls, Outcome
-from nexa_core.engine.requests import RequestForm, Subject
+from nexa_core.engine.requests import Subject
 from nexa_core.engine.steps.asking import (
     fail_rows,
     flow,
@@ -57,8 +57,7 @@ class RowAsker:
     ) -> Completion:
         """A completion; raises CallFailed where there is none."""
         caller, subject = self._next(role)
-        sampling, extra = self.sampling[caller.role], caller.extra_body
-        form = RequestForm(caller.model, self.seed, sampling, schema=schema, extra_body=extra)
+        form = caller.form(self.seed, sampling=self.sampling[caller.role], schema=schema)
         request = form.fill(prompt, subject)
         (outcome,) = await self.calls.complete(caller, [request], [subject])
         return self._take(outcome)
@@ -68,9 +67,7 @@ class RowAsker:
     ) -> Choice:
         """Log-probabilities of single-token options; raises as `complete` does."""
         caller, subject = self._next(role)
-        extra = caller.extra_body
-        form = RequestForm(caller.model, self.seed, options=options, extra_body=extra)
-        request = form.fill(prompt, subject)
+        request = caller.form(self.seed, options=options).fill(prompt, subject)
         (outcome,) = await self.calls.choose(caller, [request], [subject], options)
         return self._take(outcome)
 
