@@ -15,7 +15,7 @@ from nexa_core.engine.plan import Plan
 from nexa_core.engine.scale_watch import Halt, ScaleWatch
 from nexa_core.engine.sources import SourceRow, invent_rows
 from nexa_core.engine.unit import Unit, Work
-from nexa_core.pipeline import roles_of
+from nexa_core.pipeline import Pipeline, from_resolved, roles_of
 from nexa_core.records import State
 from nexa_core.stats import bounds
 
@@ -75,7 +75,7 @@ async def run_scale(context: Context, passed: Iteration | None) -> Scaled:
     pilot = passed.unit if passed else None
     unit = Unit(context, plan, context.run.scale, before=[pilot] if pilot else [])
     units = (pilot, unit) if pilot else (unit,)
-    goal = Goal(plan, unit, pilot)
+    goal = Goal(plan, unit, pilot, from_resolved(context.run.record["pipeline"]))
     watch = ScaleWatch(context, plan.gate, pilot.entries) if plan.gate and pilot else None
     halt = watch.look(unit.entries) if watch else None
     if context.frozen or halt:
@@ -115,14 +115,15 @@ class Goal:
     """How many rows are still to be taken in.
 
     The size of a shard depends only on shards that are `overlap` or more before it, so that a
-    resumed run plans the same shards, whatever was under way when it ended.
+    resumed run plans the same shards, whatever was under way when it ended. `begun` is the pipeline as
+    the run began with it: the concurrency may be another now, and the overlap must not be.
     """
 
-    def __init__(self, plan: Plan, unit: Unit, pilot: Unit | None) -> None:
+    def __init__(self, plan: Plan, unit: Unit, pilot: Unit | None, begun: Pipeline) -> None:
         settings = plan.pipeline.scale
         assert settings is not None
         self._settings, self._unit, self._pilot = settings, unit, pilot
-        self.overlap = find_overlap(plan)
+        self.overlap = find_overlap(plan, begun)
         self.max_rows = self._most_rows()
 
     def _most_rows(self) -> int | None:
@@ -194,11 +195,11 @@ class Goal:
         return f"{self.accepted} of {wanted} rows accepted: {why}"
 
 
-def find_overlap(plan: Plan) -> int:
+def find_overlap(plan: Plan, begun: Pipeline) -> int:
     """How many shards are under way at once, so that no tail idles an endpoint.
 
     One where a model of this process answers; many where batches take hours; else enough to fill
-    every place that a role may have twice.
+    every place that a role of the pipeline `begun` may have twice.
     """
     roles = {role for step in plan.pipeline.steps for role in roles_of(step)}
     lines = [line for role in sorted(roles) for line in plan.lines(role)]
@@ -206,6 +207,7 @@ def find_overlap(plan: Plan) -> int:
         return 1
     if any(line.role.batch is True for line in lines):
         return BATCH_OVERLAP
-    widest = max((line.role.concurrency or DEFAULT_CONCURRENCY for line in lines), default=1)
+    paced = [role for name in roles for role in (begun.models[name], *begun.fallbacks(name))]
+    widest = max((role.concurrency or DEFAULT_CONCURRENCY for role in paced), default=1)
     rows = plan.pipeline.scale.shard_rows if plan.pipeline.scale else 1
     return min(MOST_OVERLAP, max(REMOTE_OVERLAP, math.ceil(2 * widest / rows) + 1))
