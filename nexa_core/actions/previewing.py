@@ -117,7 +117,7 @@ def preview_pipeline(
     batch = run_async(work())
     table = finish_table(plan, order, batch)
     asked: dict[str, list[dict[str, Any]]] = {}
-    for call in calls.records:
+    for call in calls.table().to_pylist():
         shown = ("step", "request", "reply", "error", "finish_reason", "cost_nano")
         asked.setdefault(call["row_id"], []).append({key: call[key] for key in shown})
     return [{"row": row, "calls": asked.get(row["id"], [])} for row in table.to_pylist()]

@@ -21,7 +21,7 @@ from nexa_core.engine.requests import Subject, describe_request
 from nexa_core.engine.tries import Answer, Caller, CallJournal
 from nexa_core.errors import NexaError
 from nexa_core.protocols import Model
-from nexa_core.records import Choice, Completion, Request, encode_json, mend_text
+from nexa_core.records import Choice, Completion, Request, decode_json, encode_json, mend_text
 from nexa_core.store.money import Spent
 
 CALL_SCHEMA = pa.schema(
@@ -49,6 +49,31 @@ CALL_SCHEMA = pa.schema(
 )
 
 
+class CallRecord(NamedTuple):
+    """One call as `CALL_SCHEMA` keeps it."""
+
+    call_id: str
+    row_id: str
+    step: str
+    role: str
+    model: str
+    served_by: str | None
+    request: str
+    reply: bytes | None
+    """As JSON in UTF-8."""
+    error: str | None
+    finish_reason: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost_nano: int
+    at_risk_nano: int
+    tries: int | None
+    failures: Sequence[str]
+    started_at: datetime | None
+    seconds: float | None
+    origin: str
+
+
 class Outcome(NamedTuple):
     """A reply, or the error in its place, with the id of the call."""
 
@@ -73,13 +98,15 @@ class Calls:
     begun: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reused: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     spent: Spent = field(default_factory=Spent)
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[CallRecord] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"asked": 0, "replayed": 0, "reused": 0})
     only_known: bool = False
     """Nothing is asked: a judgement that is not known leaves its row as it is."""
     _under_way: set[asyncio.Task[Answer]] = field(default_factory=set)
     _sent: dict[str, asyncio.Task[Answer]] = field(default_factory=dict)
-    """Every call that was sent, by its id: equal rows ask one question, once."""
+    """Calls that were sent and not answered, by id: equal rows ask one question, once."""
+    _answered: dict[str, CallRecord] = field(default_factory=dict)
+    """What was answered, as it is recorded: nothing larger is kept of it."""
     _settled: set[str] = field(default_factory=set)
 
     async def complete(
@@ -125,7 +152,7 @@ class Calls:
         ask_many: Callable[[Sequence[Request]], Awaitable[Sequence[Any]]],
         kind: type[Completion | Choice],
     ) -> list[Outcome]:
-        missing = [r for r in requests if r.id not in self.known and r.id not in self.reused]
+        missing = [request for request in requests if not self._is_known(request.id)]
         answers: dict[str, Answer] = {}
         if missing and caller.model.batch_size:
             # A batch is computed whole: its numbers may depend on its composition.
@@ -138,6 +165,9 @@ class Calls:
             self._settle(caller, request, subject, answers.get(request.id), kind)
             for request, subject in zip(requests, subjects, strict=True)
         ]
+
+    def _is_known(self, call_id: str) -> bool:
+        return call_id in self.known or call_id in self.reused or call_id in self._answered
 
     async def _send(
         self,
@@ -228,7 +258,11 @@ class Calls:
         answer: Answer | None,
         kind: type[Completion | Choice],
     ) -> Outcome:
-        if answer is None:
+        if answer is None and (found := self._answered.get(request.id)) is not None:
+            origin = "replayed"
+            answer = Answer(found.model, _UNKNOWN_TIME, encoded=found.reply or b"")
+            answer.reply = kind.from_json(decode_json(answer.encoded))
+        elif answer is None:
             origin = "replayed" if request.id in self.known else "reused"
             frame = (self.known if origin == "replayed" else self.reused)[request.id]
             answer = Answer(frame.get("model", caller.model.name), _UNKNOWN_TIME)
@@ -249,6 +283,8 @@ class Calls:
         self.counts[origin] += 1
         error = None if answer.reply is not None else describe(answer.error)
         self._record(caller, request, subject, answer, error, origin)
+        if error is None and self._sent.pop(request.id, None) is not None:
+            self._answered[request.id] = self.records[-1]
         return Outcome(request.id, answer.reply, error, answer.model)
 
     def _record(
@@ -264,27 +300,27 @@ class Calls:
         usage = reply.usage if reply is not None else None
         asked = origin == "asked"
         self.records.append(
-            {
-                "call_id": request.id,
-                "row_id": subject.row_id,
-                "step": caller.step,
-                "role": caller.role,
-                "model": answer.model,
-                "served_by": reply.served_by if reply is not None else None,
-                "request": describe_request(request),
-                "reply": answer.encoded.decode("utf-8", "replace") if answer.encoded else None,
-                "error": error and mend_text(error),
-                "finish_reason": getattr(reply, "finish_reason", None),
-                "prompt_tokens": usage.prompt_tokens if usage else None,
-                "completion_tokens": usage.completion_tokens if usage else None,
-                "cost_nano": answer.cost_nano,
-                "at_risk_nano": answer.at_risk_nano,
-                "tries": answer.tries if asked else None,
-                "failures": answer.failures,
-                "started_at": answer.started_at if asked else None,
-                "seconds": answer.seconds if asked else None,
-                "origin": origin,
-            }
+            CallRecord(
+                request.id,
+                subject.row_id,
+                caller.step,
+                caller.role,
+                answer.model,
+                reply.served_by if reply is not None else None,
+                describe_request(request),
+                answer.encoded or None,
+                error and mend_text(error),
+                getattr(reply, "finish_reason", None),
+                usage.prompt_tokens if usage else None,
+                usage.completion_tokens if usage else None,
+                answer.cost_nano,
+                answer.at_risk_nano,
+                answer.tries if asked else None,
+                answer.failures,
+                answer.started_at if asked else None,
+                answer.seconds if asked else None,
+                origin,
+            )
         )
 
     @property
@@ -292,15 +328,19 @@ class Calls:
         """Replies so far by role and by who served them: as the reply says, else the model asked."""
         counts: dict[str, dict[str, int]] = {}
         for call in self.records:
-            if call["reply"] is not None:
-                server = call["served_by"] or call["model"]
-                role = counts.setdefault(call["role"], {})
+            if call.reply is not None:
+                server = call.served_by or call.model
+                role = counts.setdefault(call.role, {})
                 role[server] = role.get(server, 0) + 1
         return {role: dict(sorted(servers.items())) for role, servers in sorted(counts.items())}
 
     def table(self) -> pa.Table:
         """Every call made so far, as the table that is committed beside its shard."""
-        return pa.Table.from_pylist(self.records, schema=CALL_SCHEMA)
+        columns = dict(zip(CallRecord._fields, zip(*self.records, strict=True), strict=False))
+        replies = columns.get("reply", ())
+        columns["reply"] = tuple(each and each.decode("utf-8", "replace") for each in replies)
+        arrays = [pa.array(columns.get(each.name, ()), each.type) for each in CALL_SCHEMA]
+        return pa.Table.from_arrays(arrays, schema=CALL_SCHEMA)
 
 
 _UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)

@@ -127,7 +127,7 @@ async def _ask(
         journal.close()
     noted = [asker.noted[key] for key in sorted(asker.noted)]
     found.asks += [{"opinion": position, "nonce": nonce, **ask} for ask in noted]
-    found.cost_nano += sum(record["cost_nano"] for record in calls.records)
+    found.cost_nano += sum(call.cost_nano for call in calls.records)
 
 
 def _no_asker(plan: Plan) -> ReviewAsker:

@@ -7,16 +7,13 @@ write that was cut), else *damaged*: bytes changed after they were written.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
-import orjson
-
-from nexa_core.records import encode_json
+from nexa_core.records import decode_json, encode_json
 
 __all__ = ["Frame", "Scan", "encode_frame", "scan_frames"]
 
@@ -41,15 +38,12 @@ def encode_frame(value: Mapping[str, Any]) -> bytes:
 
     A value that is bytes is JSON already, and is taken as it is.
     """
-    plain, ready = {}, b""
-    for name, each in value.items():
-        if type(each) is bytes:
-            ready += b'"%b":%b,' % (name.encode(), each)
-        else:
-            plain[name] = each
-    body = encode_json(plain)
+    ready = {name: each for name, each in value.items() if type(each) is bytes}
     if ready:
-        body = b"{%b%b" % (ready, body[1:])
+        value = {name: each for name, each in value.items() if name not in ready}
+    body = encode_json(value)
+    for name, each in ready.items():
+        body = b'{"%b":%b,%b' % (name.encode(), each, body[1:])
     return b"%08x %d %b\n" % (crc32(body), len(body), body)
 
 
@@ -83,10 +77,7 @@ def _decode_line(line: bytes) -> Frame | None:
     # Comparing the whole head also catches flips that a parser would forgive, as in 'a' and 'A'.
     if line[: -len(body)] != b"%08x %d " % (crc32(body), len(body)):
         return None
-    try:
-        value: Frame = orjson.loads(body)
-    except orjson.JSONDecodeError:  # lone surrogates
-        value = json.loads(body.decode("utf-8", "surrogatepass"))
+    value: Frame = decode_json(body)
     return value
 
 

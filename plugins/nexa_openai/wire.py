@@ -63,6 +63,9 @@ class Wire:
         self.seconds, self._connect_seconds, self.most = seconds, connect_seconds, most
         self.idle: deque[Exchange] = deque()
         self._whole: deque[tuple[asyncio.Future[Reply], Reply]] = deque()
+        self._asked: dict[Exchange, float] = {}
+        """When the patience with each exchange under way ends: one patience, so the first asked first."""
+        self._timer: asyncio.TimerHandle | None = None
         self._addresses: list[str] = []
         self._resolved_at = 0.0
         self._resolving: asyncio.Task[list[str]] | None = None
@@ -97,8 +100,31 @@ class Wire:
         if self._whole:
             asyncio.get_running_loop().call_soon(self._take_turn)
 
+    def await_reply(self, exchange: Exchange) -> None:
+        """From now on the exchange has so many seconds to end. One timer serves them all."""
+        loop = asyncio.get_running_loop()
+        self._asked[exchange] = loop.time() + self.seconds
+        if self._timer is None:
+            self._timer = loop.call_later(self.seconds, self._expire)
+
+    def end(self, exchange: Exchange) -> None:
+        """The exchange is over."""
+        self._asked.pop(exchange, None)
+
+    def _expire(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        for exchange, until in list(self._asked.items()):
+            if until > loop.time():
+                self._timer = loop.call_at(until, self._expire)
+                return
+            exchange.expire()
+
     def close(self) -> None:
         """Close every idle connection."""
+        if self._timer is not None and not self._asked:
+            self._timer.cancel()
+            self._timer = None
         while self.idle:
             self.idle.pop().abort()
 
@@ -178,7 +204,6 @@ class Exchange(asyncio.Protocol):
         "_keep",
         "_loop",
         "_status",
-        "_timer",
         "_transport",
         "_waiter",
         "_wire",
@@ -189,7 +214,6 @@ class Exchange(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[Reply] | None = None
         self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._idle_since = 0.0
         self._data: bytes | bytearray = b""
         self._status = self._body_at = 0
@@ -206,7 +230,7 @@ class Exchange(asyncio.Protocol):
         """Send a request on this idle connection; the future holds its reply."""
         self._begin()
         self._waiter = waiter = self._loop.create_future()
-        self._timer = self._loop.call_later(self._wire.seconds, self._expire)
+        self._wire.await_reply(self)
         if self._transport is None or self._transport.is_closing():
             self._fail(BrokenReplyError("the connection was closed"))
         else:
@@ -226,7 +250,7 @@ class Exchange(asyncio.Protocol):
     def abort(self) -> None:
         """Close the connection at once; who waits for a reply has given up."""
         self._waiter = None
-        self._stop_timer()
+        self._wire.end(self)
         if self._transport is not None:
             self._transport.abort()
 
@@ -343,7 +367,7 @@ class Exchange(asyncio.Protocol):
 
     def _finish(self, body: bytes, end: int) -> None:
         waiter, self._waiter = self._waiter, None
-        self._stop_timer()
+        self._wire.end(self)
         reply: Reply | Exception
         try:
             encoding = self._headers.get("content-encoding")
@@ -379,22 +403,17 @@ class Exchange(asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         waiter, self._waiter = self._waiter, None
-        self._stop_timer()
+        self._wire.end(self)
         if self._transport is not None:
             self._transport.abort()
         if waiter is not None and not waiter.done():
             waiter.set_exception(error)
 
-    def _expire(self) -> None:
-        self._timer = None
+    def expire(self) -> None:
+        """The reply is not whole in time."""
         self._fail(TimeoutError())
 
     def _part(self) -> bytes:
         if self._chunk_at is not None:
             return b"".join(self._chunks) + bytes(self._data[self._chunk_at :])
         return bytes(self._data[self._body_at :]) if self._status else b""
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None

@@ -51,7 +51,9 @@ def subjects_of(batch: Batch, indices: np.ndarray) -> list[Subject]:
 
 
 def scatter(values: Sequence[Any], indices: np.ndarray, length: int, kind: pa.DataType) -> pa.Array:
-    """Values at `indices` of an array of `length`, null elsewhere."""
+    """Values at `indices` of an array of `length`, null elsewhere; the indices ascend."""
+    if len(values) == length:
+        return pa.array(values, kind)
     full: list[Any] = [None] * length
     for index, value in zip(indices.tolist(), values, strict=True):
         full[index] = value
