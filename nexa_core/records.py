@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -52,10 +52,13 @@ def canonical_json(value: object) -> str:
 
 
 def encode_json(value: object) -> bytes:
-    """JSON as bytes, quickly; lone surrogates, infinities and NaN are kept as they came."""
-    data = _dump(value)
+    """JSON as bytes, quickly; lone surrogates, infinities and NaN are kept as they came.
+
+    What is bytes within the value is JSON already, and is taken as it is.
+    """
+    data = _dump(value, default=_embed)
     if data is None:
-        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=_unpack)
         return text.encode("utf-8", "surrogatepass")
     return data
 
@@ -68,10 +71,24 @@ def decode_json(data: bytes) -> Any:
         return json.loads(data.decode("utf-8", "surrogatepass"))
 
 
-def _dump(value: object, option: int = 0) -> bytes | None:
+def _embed(value: object) -> orjson.Fragment:
+    if type(value) is bytes:
+        return orjson.Fragment(value)
+    raise TypeError(f"JSON has no {type(value).__name__}")
+
+
+def _unpack(value: object) -> Any:
+    if type(value) is bytes:
+        return decode_json(value)
+    raise TypeError(f"JSON has no {type(value).__name__}")
+
+
+def _dump(
+    value: object, option: int = 0, default: Callable[[object], Any] | None = None
+) -> bytes | None:
     """The quick way; None where it would write another value, or does not know how."""
     try:
-        data = orjson.dumps(value, option=option)
+        data = orjson.dumps(value, default=default, option=option)
     except TypeError:  # keys that are no text, integers over 64 bits, lone surrogates
         return None
     # It writes NaN and infinities as null: where there is none, there was neither.
@@ -106,7 +123,7 @@ def floats_in(value: object) -> list[float]:
     return floats
 
 
-_PLAIN = frozenset([str, int, bool, type(None), StrictJson])
+_PLAIN = frozenset([str, int, bool, bytes, type(None), StrictJson])
 
 
 def mend_text(text: str) -> str:

@@ -38,12 +38,7 @@ def encode_frame(value: Mapping[str, Any]) -> bytes:
 
     A value that is bytes is JSON already, and is taken as it is.
     """
-    ready = {name: each for name, each in value.items() if type(each) is bytes}
-    if ready:
-        value = {name: each for name, each in value.items() if name not in ready}
     body = encode_json(value)
-    for name, each in ready.items():
-        body = b'{"%b":%b,%b' % (name.encode(), each, body[1:])
     return b"%08x %d %b\n" % (crc32(body), len(body), body)
 
 
