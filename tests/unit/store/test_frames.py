@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nexa_core.records import encode_json
 from nexa_core.store.frames import encode_frame, scan_frames
 
 TEXT = st.text('aé😀"\\\n\0\ud800', max_size=6)  # a lone surrogate too
@@ -21,6 +22,14 @@ def test_frames_come_back_as_they_went_in(frames):
     """Whatever JSON can say, line feeds and lone surrogates included, survives the journal."""
     scan = scan_frames(b"".join(map(encode_frame, frames)))
     assert (scan.frames, scan.torn_bytes, scan.damaged_at) == (frames, 0, None)
+
+
+@settings(max_examples=60)
+@given(VALUES, VALUES)
+def test_what_is_json_already_is_taken_as_it_is(reply, other):
+    """A reply is encoded once, for the journal and for the record of its call."""
+    scan = scan_frames(encode_frame({"reply": encode_json(reply), "other": other}))
+    assert scan.frames == [{"reply": reply, "other": other}]
 
 
 @settings(max_examples=60)
