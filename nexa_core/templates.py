@@ -196,10 +196,9 @@ def _find_pieces(tree: nodes.Template) -> Pieces | None:
 def _insert(pieces: Pieces, values: Mapping[str, Any]) -> str | None:
     """The text where every value is one and all is well; a quarter of what the engine takes for it."""
     parts = [values.get(piece) if is_name else piece for is_name, piece in pieces]
-    if not all(type(part) is str for part in parts):
-        return None
-    text = "".join(parts)
-    return text if len(text) <= MAX_CHARACTERS else None
+    texts = [part for part in parts if type(part) is str]
+    text = "".join(texts)
+    return text if len(texts) == len(parts) and len(text) <= MAX_CHARACTERS else None
 
 
 def _check(node: nodes.Node, loops: int) -> None:

@@ -36,13 +36,14 @@ COOLER = reply(
 def reviewed(strict_gate: str, write_rows: Any, answering: Any, run: Any) -> Iterator[Any]:
     """Runs a campaign whose only reviewer is a model that answers as told."""
     write_rows([{"id": f"q{n}", "question": f"What is {n}?"} for n in range(900)])
-    servers = []
+    servers: dict[tuple[Answer, ...], Any] = {}
 
     def start(answers: dict[str | None, str], run_id: str = "r", **more: Any) -> Any:
         given = tuple(Answer(text, match) for match, text in answers.items())
-        server = serve_in_thread(Settings(answers=given))
-        url = server.__enter__().url
-        servers.append(server)
+        if given not in servers:  # the same endpoint when it is asked again
+            server = serve_in_thread(Settings(answers=given))
+            servers[given] = (server, server.__enter__().url)
+        url = servers[given][1]
         role = {"model": "vllm/chaos", "base_url": url, "price": {"input": 1.0, "output": 2.0}}
         options = {"model": "reviewer", **more.pop("options", {})}
         temperature = more.pop("temperature", 1.0)
@@ -64,7 +65,7 @@ def reviewed(strict_gate: str, write_rows: Any, answering: Any, run: Any) -> Ite
         return run(pipeline, run_id, **kept)
 
     yield start
-    for server in servers:
+    for server, _ in servers.values():
         server.__exit__(None, None, None)
 
 
