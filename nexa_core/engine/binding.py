@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from nexa_core.engine.environment import describe_environment
+from nexa_core.engine.environment import describe_environment, find_commit
 from nexa_core.engine.models import Models
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.seating import reviewer_prompt_key
@@ -65,7 +65,7 @@ def bind(
     }
     prompts |= _read_reviewer_prompts(gate, pipeline, plugins)
     source = source or _open_source(pipeline, workspace, plugins)
-    commit = describe_environment(workspace.root)["git_commit"]
+    commit = find_commit(workspace.root)
     judged = _read_dataset_gate(pipeline, plugins)
     models, columns = Models(plugins), columns_of(source)
     plan = Plan(pipeline, gate, plugins, prompts, models, columns, commit, judged)

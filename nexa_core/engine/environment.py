@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,21 @@ PACKAGES = (
 
 def describe_environment(folder: Path) -> dict[str, Any]:
     """Git commit and dirty flag of `folder`, Python, platform, installed packages, GPU."""
-    commit = _ask("git", "-C", str(folder), "rev-parse", "HEAD")
+    commit = find_commit(folder)
     changes = _ask("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
     return {
-        "git_commit": commit or None,
+        "git_commit": commit,
         "git_dirty": bool(changes) if commit else None,
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "packages": {name: version for name in PACKAGES.split() if (version := _version(name))},
         "gpu": describe_gpu(),
     }
+
+
+def find_commit(folder: Path) -> str | None:
+    """The git commit that is checked out in `folder`; None outside a repository."""
+    return _ask("git", "-C", str(folder), "rev-parse", "HEAD") or None
 
 
 def describe_gpu() -> str | None:
@@ -38,6 +44,7 @@ def describe_gpu() -> str | None:
     return listed.splitlines()[0] if listed else None
 
 
+@cache  # parsing a package's metadata takes milliseconds, and a process goes on with what it loaded
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

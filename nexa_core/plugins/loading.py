@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -72,13 +73,11 @@ def load_entry_points(disabled: Iterable[str]) -> Iterator[Plugin | Broken]:
 
     A module that two distributions offer is loaded once, for the first.
     """
-    found = sorted(entry_points(group=GROUP), key=lambda point: (point.name, *_distribution(point)))
     seen: set[str] = set()
-    for point in found:
+    for point, distribution, version in _offered():
         if point.name in disabled or point.value in seen:
             continue
         seen.add(point.value)
-        distribution, version = _distribution(point)
         try:
             yield Plugin(point.name, distribution, version, point.load())
         except Exception as cause:
@@ -95,9 +94,7 @@ def load_workspace_plugins(
     """
     if not workspace.marked or not workspace.plugins_path.is_dir():
         return
-    provided = {
-        point.value.partition(":")[0].partition(".")[0] for point in entry_points(group=GROUP)
-    }
+    provided = {point.value.partition(":")[0].partition(".")[0] for point, *_ in _offered()}
     for name, path in sorted(_modules_in(workspace.plugins_path)):
         if name in disabled or name in provided:
             continue
@@ -178,6 +175,29 @@ def _announce_new(
         memory.write_text(json.dumps({**known, name: fingerprint}, indent=1, sort_keys=True))
     except OSError:
         return  # a read-only workspace is announced every time
+
+
+Offer = tuple[EntryPoint, str, str]
+
+
+def _offered() -> tuple[Offer, ...]:
+    """Every entry point with its distribution and version, in the order of names."""
+    return _scan(tuple(_date(Path(path).absolute()) for path in sys.path))
+
+
+@lru_cache(maxsize=1)
+def _scan(_folders: tuple[tuple[Path, int], ...]) -> tuple[Offer, ...]:
+    """What is installed, read again only where a folder of `sys.path` has changed."""
+    found = [(point, *_distribution(point)) for point in entry_points(group=GROUP)]
+    return tuple(sorted(found, key=lambda offer: (offer[0].name, *offer[1:])))
+
+
+def _date(folder: Path) -> tuple[Path, int]:
+    """A folder and when something was last put into it or taken away, in nanoseconds."""
+    try:
+        return folder, folder.stat().st_mtime_ns
+    except OSError:
+        return folder, 0
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 from nexa_core.gates import Gate, Rule, describe
 from nexa_core.gates.wording import describe_rule, show_percent
 from nexa_core.records import GateCheck, Verdict
-from nexa_core.reviews.record import Review
+from nexa_core.reviews.record import SAMPLES, Review, as_recorded
 from nexa_core.stats.sequential import pass_limits
 from nexa_core.visible import make_visible
 
@@ -201,7 +201,7 @@ def tell_track(one: Mapping[str, Any]) -> str:
 
 
 def _samples(review: Review) -> str:
-    rows = review.as_json()["samples"]
+    rows = as_recorded(review.samples[:SAMPLES])
     if not rows:
         return ""
     shown = [_indent(row) for row in rows]

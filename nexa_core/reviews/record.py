@@ -193,12 +193,15 @@ def _cut(value: Any) -> Any:
 
 def _clean(value: Any) -> Any:
     """Plain JSON values: enums as text, infinities as text, lone surrogates replaced."""
+    kind = type(value)  # nearly all is of these types, and a record holds thousands of values
+    if kind is str:
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if kind is int or kind is bool or value is None:
+        return value
     if isinstance(value, Mapping):
         return {_clean(str(key)): _clean(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_clean(item) for item in value]
-    if isinstance(value, bool) or value is None:
-        return value
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real):

@@ -65,6 +65,13 @@ def test_hook_register_checks(install: Install) -> None:
     assert {"apple", "zebra"} <= set(names)
 
 
+def test_what_is_installed_while_the_program_runs_is_found(install: Install) -> None:
+    """A notebook that installs a plugin need not be started again."""
+    before = load().checks.names()
+    install("fits")
+    assert {"apple", "zebra"} <= set(load().checks.names()) - set(before)
+
+
 def test_hook_register_judges(install: Install) -> None:
     """A generator is run inside, so its specs are there like any other's."""
     install("fits")
