@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,11 @@ import pytest
 from hypothesis import settings
 
 from nexa_core.shipped import scaffold
+
+# Where bytecode is switched off, every worker would compile and rewrite every test, and each of a
+# hundred programs that tests start the whole of nexa: half the time of the suite.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile("nexa", deadline=None)  # a busy machine is no failure
 settings.load_profile("nexa")
