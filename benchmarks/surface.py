@@ -25,10 +25,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from gating.surface import FAILING, GOOD, OUTSIDE, SURFACE
 
-from nexa_core.actions.running import run_async
 from nexa_core.engine.batch import Batch
 from nexa_core.engine.binding import bind
 from nexa_core.engine.calls import Calls
+from nexa_core.engine.loop import run_async
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.shard import ShardOrder, finish_table, run_steps
 from nexa_core.engine.sources import SourceRow, invent_rows

@@ -18,7 +18,12 @@ from nexa_core.shipped import scaffold
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-settings.register_profile("nexa", deadline=None)  # a busy machine is no failure
+# Workers share the cores: threads of one that wait in a loop would take them from the others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine is no failure. `--hypothesis-profile thorough` looks longer; .ci/run does.
+settings.register_profile("nexa", deadline=None, max_examples=25)
+settings.register_profile("thorough", deadline=None, max_examples=200)
 settings.load_profile("nexa")
 
 DATA = Path(__file__).parent / "data"

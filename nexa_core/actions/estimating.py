@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nexa_core.actions.running import HeldRows
 from nexa_core.engine.binding import bind
 from nexa_core.engine.estimate import estimate_plan, measure_run, read_assumptions
 from nexa_core.engine.estimate.prompts import SAMPLE_ROWS
+from nexa_core.engine.sources import HeldRows
 from nexa_core.pipeline import Pipeline, load_pipeline, roles_of
 from nexa_core.plugins import Plugins, load_plugins
 from nexa_core.store.runs import open_run

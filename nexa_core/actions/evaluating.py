@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nexa_core.actions.running import stopping_on_signals
+from nexa_core.actions.carrying import stopping_on_signals
 from nexa_core.documents import parse_yaml
 from nexa_core.engine.arms import Arm
 from nexa_core.engine.binding import bind

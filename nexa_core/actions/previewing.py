@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nexa_core.actions.running import HeldRows
 from nexa_core.engine.batch import Batch
 from nexa_core.engine.binding import bind
 from nexa_core.engine.budget import make_budget
@@ -16,7 +15,7 @@ from nexa_core.engine.loop import run_async
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.preflight import check_plan
 from nexa_core.engine.shard import ShardOrder, finish_table, run_steps
-from nexa_core.engine.sources import SourceRow, invent_rows, read_source
+from nexa_core.engine.sources import HeldRows, SourceRow, invent_rows, read_source
 from nexa_core.gates import plan as plan_gate
 from nexa_core.gates import rows_auto
 from nexa_core.pipeline import Pipeline, load_pipeline

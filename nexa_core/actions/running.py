@@ -3,44 +3,36 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from nexa_core.actions.carrying import CHANGEABLE, DEFAULT, Conduct, carry_out
 from nexa_core.actions.labelling import warn_of_judges
 from nexa_core.actions.rehearsing import PHASES as REHEARSED
 from nexa_core.actions.rehearsing import rehearse, serve_rehearsal
-from nexa_core.actions.thresholds import keep_thresholds
-from nexa_core.engine.announcer import Announcer, Listener
+from nexa_core.engine.announcer import Listener
 from nexa_core.engine.binding import STORED_SOURCE, bind, bind_stored, describe_run
-from nexa_core.engine.campaign import PHASES, Outcome, run_campaign
-from nexa_core.engine.context import Context, StopFlag
+from nexa_core.engine.campaign import PHASES, Outcome
 from nexa_core.engine.estimate import estimate_plan
-from nexa_core.engine.loop import run_async
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.preflight import check_plan
-from nexa_core.engine.sources import ParquetFile, table_of
+from nexa_core.engine.sources import HeldRows, ParquetFile
 from nexa_core.errors import UsageError
 from nexa_core.events import Event, RunResumed, RunStarted, SettingChanged, WarningRaised
 from nexa_core.pipeline import Pipeline, load_pipeline, pipeline_from
 from nexa_core.plugins import Plugins, load_plugins
 from nexa_core.prices import is_local
 from nexa_core.protocols import Source
-from nexa_core.report import write_report
 from nexa_core.secrets import redact
 from nexa_core.store.events import read_events
 from nexa_core.store.files import replace_file
 from nexa_core.store.lock import RunLock
-from nexa_core.store.replies import Replies
 from nexa_core.store.runs import Run, create_run, find_run, open_run
 from nexa_core.store.status import read_status
 from nexa_core.workspace import Workspace
@@ -51,31 +43,8 @@ ASKING = "gate={extends: pilot_qc, reviewers: [policy, human]}"
 """The demo's gate where a person decides on what the policy proposes."""
 HELD_PATH = "rows-in-memory.parquet"
 """What stands for `source.path` in a pipeline whose rows are given in memory."""
-CHANGEABLE = ("budget", "fail_over")
-"""Sections that may change after a run has begun; what comes after the rows may too, by its own command."""
-
 PACE = re.compile(r"models\.[a-z][a-z0-9_]*\.(concurrency|rpm|tpm)")
 """Paths that only say how fast a run goes."""
-
-
-@dataclass(frozen=True)
-class Conduct:
-    """How a run is carried on: see the fields of the same names of `Context`.
-
-    `reuse` names earlier runs whose replies a new run takes for nothing; a `rehearsal` is marked as
-    one for ever.
-    """
-
-    salvage: bool = False
-    retry_failed: bool = False
-    reuse: tuple[str, ...] = ()
-    rehearsal: bool = False
-    frozen: bool = False
-    allow_short: bool = False
-    changeable: tuple[str, ...] = CHANGEABLE
-
-
-DEFAULT = Conduct()
 
 
 def run_pipeline(
@@ -148,7 +117,7 @@ def _begin(
         source = ParquetFile(str(run.path / STORED_SOURCE))
     begun: list[Event] = [RunStarted(run.id, pipeline.name, pipeline.hash, pipeline.seed)]
     begun += [WarningRaised(warning) for warning in warnings]
-    return _carry_out(run, plan, source, workspace, phases, listeners, begun, conduct)
+    return carry_out(run, plan, source, workspace, phases, listeners, begun, conduct)
 
 
 def find_reused(workspace: Workspace, names: Sequence[str]) -> list[str]:
@@ -165,17 +134,6 @@ def find_reused(workspace: Workspace, names: Sequence[str]) -> list[str]:
                 "Name a real run after --reuse.",
             )
     return list(dict.fromkeys(run.id for run in found))
-
-
-class HeldRows:
-    """Rows given in memory, as a source."""
-
-    def __init__(self, data: Any) -> None:
-        self.table = table_of(data)
-
-    def rows(self) -> Iterator[Any]:
-        for batch in self.table.to_batches(max_chunksize=4096):
-            yield from batch.to_pylist()
 
 
 def resume_run(
@@ -217,7 +175,7 @@ def resume(
         rehearsed = bool(run.record.get("rehearsal"))
         warnings = check_plan(plan, workspace.artifacts_path, rows_only=rehearsed)
         begun += _new_warnings(run, warnings)
-        return _carry_out(run, plan, source, workspace, wanted, listeners, begun, conduct)
+        return carry_out(run, plan, source, workspace, wanted, listeners, begun, conduct)
 
 
 def _new_warnings(run: Run, warnings: Sequence[str]) -> list[WarningRaised]:
@@ -308,71 +266,8 @@ def _change_settings(
     return replace(plan, pipeline=pipeline, built={}), changed
 
 
-def _carry_out(
-    run: Run,
-    plan: Plan,
-    source: Source | None,
-    workspace: Workspace,
-    phases: Sequence[str],
-    listeners: Sequence[Listener],
-    begun: Sequence[Event],
-    conduct: Conduct,
-) -> Outcome:
-    with RunLock.acquire(run.path):
-        announcer = Announcer(run.path, (plan.plugins.notify, *listeners))
-        reviews = workspace.reviews_path / run.id
-        context = Context(
-            run,
-            plan,
-            announcer,
-            reviews,
-            source,
-            salvage=conduct.salvage,
-            frozen=conduct.frozen,
-            allow_short=conduct.allow_short,
-            retry_failed=conduct.retry_failed,
-            reused=read_reused(run, workspace),
-        )
-        for event in begun:
-            announcer.announce(event)
-        try:
-            with stopping_on_signals(context.stop):
-                outcome: Outcome = run_async(run_campaign(context, phases))
-        finally:
-            announcer.close()
-        keep_thresholds(run, workspace)
-        outcome.results["report"] = str(write_report(run, reviews))
-        return outcome
-
-
 def keep_estimate(run: Run, plan: Plan, source: Source | None) -> None:
     """Note what the run is expected to ask and cost, where a provider is paid, for the report."""
     if any(not is_local(role) for role in plan.pipeline.models.values()):
         estimate = estimate_plan(plan, source)
         replace_file(run.estimate_path, json.dumps(estimate, indent=1).encode())
-
-
-def read_reused(run: Run, workspace: Workspace) -> Mapping[str, Mapping[str, Any]]:
-    """The replies that a run may take for nothing."""
-    names = run.record.get("reuse") or []
-    return Replies([open_run(workspace.artifacts_path, name) for name in names]) if names else {}
-
-
-@contextmanager
-def stopping_on_signals(stop: StopFlag) -> Iterator[None]:
-    """SIGINT and SIGTERM drain the run; the second one ends the process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, _frame: Any) -> None:
-        if stop.signal is not None:
-            os._exit(128 + number)
-        stop.signal = number
-
-    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -136,7 +136,7 @@ def resume(
     """
     settings: dict[str, Any] = {}
     if salvage or retry_failed:
-        from nexa_core.actions.running import Conduct
+        from nexa_core.actions.carrying import Conduct
 
         settings["conduct"] = Conduct(salvage=salvage, retry_failed=retry_failed)
     return carry_out(session, "resume_run", run, sets=sets, **settings)

@@ -268,6 +268,17 @@ def _parse_json(line: bytes) -> Any:
     return json.loads(line) if is_long else value
 
 
+class HeldRows:
+    """Rows given in memory, as a source."""
+
+    def __init__(self, data: Any) -> None:
+        self.table = table_of(data)
+
+    def rows(self) -> Iterator[Any]:
+        for batch in self.table.to_batches(max_chunksize=4096):
+            yield from batch.to_pylist()
+
+
 def table_of(data: Any) -> pa.Table:
     """Rows held in memory as one table: dicts, a DataFrame, an Arrow table or a `datasets.Dataset`."""
     if isinstance(data, pa.Table):

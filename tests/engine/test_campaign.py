@@ -124,10 +124,11 @@ def test_a_finished_run_is_resumed_without_a_call(
 
 POINTS = [
     "shard-before-rename",
-    "shard-after-rename",
-    "shard-after-dirsync",
-    "manifest-before-append",
     "manifest-after-append",
+    *(
+        pytest.param(point, marks=pytest.mark.slow)
+        for point in ("shard-after-rename", "shard-after-dirsync", "manifest-before-append")
+    ),
 ]
 
 

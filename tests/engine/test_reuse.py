@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from nexa_core.actions.carrying import Conduct
 from nexa_core.actions.rehearsing import STAND_IN
-from nexa_core.actions.running import Conduct, resume_run, run_pipeline
+from nexa_core.actions.running import resume_run, run_pipeline
 from nexa_core.engine.campaign import Outcome
 from nexa_core.errors import UsageError
 from nexa_core.events import CallsPlanned, Event

@@ -23,6 +23,10 @@ reviewers: []
 """
 
 
+LINE_BYTES = 25
+"""Of the model's log: a call's identity, and the end of the line."""
+
+
 @pytest.fixture
 def watched(workspace: Workspace, write_rows: Any, answering: Any) -> dict[str, Any]:
     """Scale works through 700 questions in shards of 60; a pilot of 100 passes."""
@@ -55,7 +59,7 @@ def worsen(workspace: Workspace, after: int, share: float, runaway: bool = False
     )
     text = text.replace(
         "def answer(request):\n",
-        f"def is_late():\n    return len(LOG.read_text().split()) > {after}\n\ndef answer(request):\n",
+        f"def is_late():\n    return LOG.stat().st_size > {after * LINE_BYTES}\n\ndef answer(request):\n",
     )
     path.write_text(text)
 

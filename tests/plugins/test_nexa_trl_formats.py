@@ -169,6 +169,7 @@ def test_best_of_k_keeps_one_answer(tmp_path: Path) -> None:
     assert manifest["reasons"] == {"not_best": 1}
 
 
+@pytest.mark.slow
 def test_datasets_opens_every_format(tmp_path: Path) -> None:
     """`datasets.load_dataset` reads each format's folder, offline."""
     pytest.importorskip("datasets")
