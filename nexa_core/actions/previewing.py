@@ -16,8 +16,9 @@ from nexa_core.engine.plan import Plan
 from nexa_core.engine.preflight import check_plan
 from nexa_core.engine.shard import ShardOrder, finish_table, run_steps
 from nexa_core.engine.sources import HeldRows, SourceRow, invent_rows, read_source
+from nexa_core.gates import Rule, RulePlan, rows_auto
 from nexa_core.gates import plan as plan_gate
-from nexa_core.gates import rows_auto
+from nexa_core.phrases import show_rule
 from nexa_core.pipeline import Pipeline, load_pipeline
 from nexa_core.plugins import Plugins, load_plugins
 from nexa_core.protocols import Source
@@ -61,11 +62,18 @@ def _pilot_plan(plan: Plan) -> dict[str, Any] | None:
         "alpha": alpha,
         "rows_first": rows_auto(gate, alpha) if pilot.rows == "auto" else pilot.rows,
         "rows_most": gate.max_rows,
+        "smoke": pilot.smoke,
         "max_iterations": pilot.max_iterations,
+        "reviewers": [use.name for use in gate.reviewers],
+        "observed": [_name(rule) for rule in gate.hard if rule.failure_limit is None],
+        "soft": [_name(rule) for rule in gate.soft],
+        "slices": list(gate.slices),
+        "hard_slices": gate.hard_slices,
         "rules": [
             {
                 "metric": rule.metric,
                 "rule": f"{rule.op} {rule.threshold:g}",
+                "wants": _want(rule),
                 "rows_least": rule.rows_least,
                 "chances": [
                     {
@@ -79,6 +87,16 @@ def _pilot_plan(plan: Plan) -> dict[str, Any] | None:
             for rule in plan_gate(gate, alpha)
         ],
     }
+
+
+def _name(rule: Rule) -> dict[str, str]:
+    return {"metric": rule.key, "wants": _want(rule)}
+
+
+def _want(rule: Rule | RulePlan) -> str:
+    """What a rule wants, as every screen says it: `below 5 %`."""
+    aggregate = rule.aggregate
+    return show_rule({"rule": rule.op, "threshold": rule.threshold, "aggregate": aggregate})
 
 
 def preview(

@@ -11,7 +11,7 @@ import click
 from nexa_core.cli import diagnostics, output
 from nexa_core.cli.campaigns import with_sets
 from nexa_core.cli.session import Command, Session, pass_session
-from nexa_core.figures import show_usd
+from nexa_core.figures import show_count, show_many, show_percent, show_usd
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -71,30 +71,61 @@ def show_plan(found: Mapping[str, Any]) -> RenderableType:
 
 
 def _show_pilot(pilot: Mapping[str, Any]) -> RenderableType:
-    """What the pilot begins with, and for each rule the chance to pass at assumed failure rates."""
+    """Everything of a gate that decides, and for each rule the chance to pass at assumed failure rates."""
     from nexa_core.cli import look
-    from nexa_core.figures import show_count, show_many, show_percent
 
-    title, first = f"Gate {pilot['gate']}", pilot["rows_first"]
-    if not isinstance(first, int):
-        return look.block(
-            title, look.say("Measures every row, and decides on the values themselves.")
-        )
-    words = (
-        f"{show_many(first, 'row')} first, {show_count(pilot['rows_most'])} at most, up to "
-        f"{show_many(pilot['max_iterations'], 'iteration')}, {show_percent(pilot['confidence'])} sure."
-    )
+    title = f"Gate {pilot['gate']}"
+    facts = look.columns([(look.say(name, "dim"), told) for name, told in _tell_gate(pilot)])
+    if not isinstance(pilot["rows_first"], int):
+        every = [*pilot["rules"], *pilot["observed"]]
+        names = [(rule["metric"], look.say(rule["wants"], "dim")) for rule in every]
+        return look.block(title, facts, look.blank(), look.columns(names))
     rows = [
         (
             rule["metric"],
-            look.say(rule["rule"].replace("_", " "), "dim"),
+            look.say(rule["wants"], "dim"),
             show_count(rule["rows_least"]) if rule["rows_least"] is not None else "–",
             look.say("   ".join(map(_show_chance, rule["chances"][2:5])), "dim"),
         )
         for rule in pilot["rules"]
     ]
     heads = ("rule", "", "rows", "at a true failure rate: rows until it passes (chance)")
-    return look.block(title, look.say(words), look.blank(), look.table(heads, rows, right=(2,)))
+    return look.block(title, facts, look.blank(), look.table(heads, rows, right=(2,)))
+
+
+def _tell_gate(pilot: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Rows, error, reviewers, and the rules for which nothing can be planned, a line each."""
+    samples = isinstance(pilot["rows_first"], int)
+    facts = [("rows", _tell_rows(pilot))]
+    if samples:
+        iterations = show_many(pilot["max_iterations"], "iteration")
+        sure, alpha = show_percent(pilot["confidence"]), show_percent(pilot["alpha"])
+        told = f"{sure} over up to {iterations}: {alpha} error each, at however many looks"
+        facts.append(("sure", told))
+    facts.append(("reviewers", " → ".join(pilot["reviewers"]) or "none: what fails ends the run"))
+    if pilot["observed"] and samples:
+        facts.append(("observed", f"{_join(pilot['observed'])} (as counted, uncertified)"))
+    if pilot["soft"]:
+        facts.append(("soft", f"{_join(pilot['soft'])} (reported, decides nothing)"))
+    if pilot["slices"]:
+        told = "each value held to the hard rules" if pilot["hard_slices"] else "reported"
+        facts.append(("slices", f"{', '.join(pilot['slices'])} ({told})"))
+    return facts
+
+
+def _join(rules: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{rule['metric']} {rule['wants']}" for rule in rules)
+
+
+def _tell_rows(pilot: Mapping[str, Any]) -> str:
+    """How many rows an iteration begins with, and to how many it may grow."""
+    first, smoke = pilot["rows_first"], pilot["smoke"]
+    if not isinstance(first, int):
+        return "every row, once: decided on the values themselves"
+    begun = f"{show_count(first)} first"
+    if smoke is not None and smoke < first:
+        begun = f"{show_count(smoke)} as a smoke that a FAIL ends, then {show_count(first)}"
+    return f"{begun}; at most {show_count(max(first, pilot['rows_most']))}"
 
 
 def _show_chance(each: Mapping[str, Any]) -> str:

@@ -36,6 +36,7 @@ class RulePlan:
     threshold: float
     rows_least: int
     assumptions: tuple[Assumption, ...]
+    aggregate: str = "rate"
 
 
 def rows_auto(gate: Gate, alpha: float) -> int:
@@ -75,6 +76,7 @@ def plan(
             rule.threshold,
             _rows_least(rule, alpha),
             tuple(_assume(rule.failure_limit * part, rule, alpha, gate.max_rows) for part in parts),
+            rule.aggregate,
         )
         for rule in gate.hard
         if rule.failure_limit is not None

@@ -116,7 +116,7 @@ def test_validate_shows_the_plan(pipeline, invoke):
     """What is valid is said with its steps and what the pilot takes."""
     done = invoke("validate", "look.yaml")
     assert done.code == 0 and "look  valid" in done.out
-    assert "Measures every row" in done.out
+    assert "every row, once: decided on the values themselves" in done.out
     assert json.loads(invoke("validate", "look.yaml", "--json").out)["steps"] == ["empty"]
 
 
@@ -175,3 +175,21 @@ def test_compare_two_columns_of_one_file(workspace, invoke):
     assert (found["n"], found["b"], found["c"]) == (40, 0, 5)
     done = invoke("compare", "p.jsonl", "--a-field", "x", "--b-field", "y")
     assert "right in B only" in done.out and "+12.5 points" in done.out
+
+
+def test_validate_shows_everything_of_a_gate_that_decides(invoke, workspace_path):
+    """Rows with the smoke, the error, reviewers, and also the rules for which no rows are planned."""
+    sets = ["pilot.smoke=10", "gate={extends: pilot_qc, reviewers: [policy, human]}"]
+    sets.append("gate.soft=[{metric: duplicate_rate, below: 0.1}]")
+    given = ["validate", "bootstrap", *(part for one in sets for part in ("--set", one))]
+    told = invoke(*given).out
+    for said in (
+        "10 as a smoke that a FAIL ends, then 113; at most 600",
+        "95 % over up to 5 iterations: 1 % error each",
+        "policy → human",
+        "delimiter_leakage exactly 0 (as counted",
+        "duplicate_rate below 10 % (reported",
+    ):
+        assert said in told
+    pilot = json.loads(invoke(*given, "--json").out)["pilot"]
+    assert pilot["smoke"] == 10 and pilot["observed"][0]["metric"] == "delimiter_leakage"
