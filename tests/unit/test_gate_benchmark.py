@@ -160,3 +160,17 @@ def test_ten_thousand_campaigns_hold_the_error_in_every_null(on_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert all(row["proceed_upper"] <= 0.05 for row in found["nulls"].values())
     assert found["rows"]["1.0%"]["ratio"] <= 1.25
+
+
+@pytest.mark.slow
+def test_figures_do_not_depend_on_the_number_of_workers(on_path):
+    """One worker or three: the same figures to the last digit; another seed gives others."""
+    import gate
+
+    def play(workers: int, seed: int = 0) -> dict[str, Any]:
+        found = gate.measure(12, seed, ("nulls", "search", "drift"), workers)
+        return {name: value for name, value in found.items() if name not in ("seconds", "seed")}
+
+    alone = play(1)
+    assert alone["search"] and play(3) == alone
+    assert play(2, seed=1) != alone
