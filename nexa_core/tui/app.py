@@ -67,6 +67,7 @@ class NexaApp(App[None]):
         self.has_listed = False
         self._pages: dict[tuple[str, str], Page] = {}
         self._first_run = run
+        self._starting: set[str] = set()
 
     def on_mount(self) -> None:
         self.register_theme(THEME)
@@ -82,7 +83,8 @@ class NexaApp(App[None]):
         """Look at the run and the list of runs again and again, in a thread, one look at a time."""
         for tick in range(1 << 62):
             changed = False
-            if isinstance(self._shown, RunsPage) and tick % LIST_TICKS == 0:
+            is_list = isinstance(self._shown, RunsPage)
+            if is_list and (tick % LIST_TICKS == 0 or not self.has_listed):
                 await self._list_runs()
                 changed = True
             if (watching := self.watching) is not None:
@@ -104,7 +106,7 @@ class NexaApp(App[None]):
         if changed:
             page.renew()
             page.query_one(Keys).refresh()
-        moving = self.watching is not None and self.watching.status in ("running", "starting")
+        moving = self.watching is not None and (self.watching.is_moving or self.is_starting)
         if changed or moving:
             page.query_one(Head).refresh()
 
@@ -168,30 +170,37 @@ class NexaApp(App[None]):
         follows = "" if decision == "STOP" else " R lets the run go on."
         return f"{signed.reason}.{follows}" if follows else signed.reason
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether the watched run was told to go on, and its process has not taken it up yet."""
+        watching = self.watching
+        return watching is not None and watching.run in self._starting and not watching.is_moving
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Going on is offered only where there is something to go on with."""
         if action == "go_on":
-            from nexa_core.actions.continuing import can_continue
-
-            return self.watching is not None and can_continue(self.watching.status)
+            return self.watching is not None and self.watching.can_go_on and not self.is_starting
         return True
 
     def action_go_on(self) -> None:
         """Take the run up again, in a process of its own."""
         if self.watching is not None:
-            self.run_worker(self._go_on(self.watching.run), group="go on", exclusive=True)
+            self._starting.add(self.watching.run)
+            self.run_worker(self._go_on(self.watching.run), group="go on")
 
     async def _go_on(self, run: str) -> None:
         from nexa_core.actions.continuing import continue_run
 
         try:
             going = await asyncio.to_thread(continue_run, run, workspace=self.workspace)
+            self.action_show("run")
+            said = await asyncio.to_thread(going.wait)
         except NexaError as error:
-            self.notify(make_visible(str(error)), severity="error", timeout=8, markup=False)
-            return
-        self.action_show("run")
-        self.notify("It starts, in a process of its own: leaving does not stop it.", timeout=6)
-        if said := await asyncio.to_thread(going.wait):
+            said = str(error)
+        finally:
+            self._starting.discard(run)
+        self._redraw(True)
+        if said:
             self.notify(make_visible(said), severity="error", timeout=12, markup=False)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:

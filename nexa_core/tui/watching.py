@@ -54,6 +54,34 @@ class Watching:
         return self._follower.status
 
     @property
+    def is_moving(self) -> bool:
+        """Whether a process works on the run."""
+        return self.status in ("running", "starting")
+
+    @property
+    def waits_for_signature(self) -> bool:
+        """Whether the run waits for what a person says at its gate."""
+        return self.status == "waiting" and bool(self.reviews) and self.reviews[-1]["waiting"]
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether a person has decided, and the run has not gone on from it yet."""
+        ended = self.status in ("waiting", "stopped")
+        return ended and bool(self.reviews) and bool(self.reviews[-1]["signature"])
+
+    @property
+    def can_sign(self) -> bool:
+        """Whether there is a decision that no one has signed; signing itself looks closer."""
+        return bool(self.reviews) and not self.reviews[-1]["signature"] and not self.is_moving
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether taking the run up would do anything: not where a signature is what it lacks."""
+        from nexa_core.actions.continuing import can_continue
+
+        return can_continue(self.status) and not self.waits_for_signature
+
+    @property
     def is_caught_up(self) -> bool:
         """Whether the log has been read to its end."""
         return self._follower.caught_up

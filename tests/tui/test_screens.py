@@ -142,10 +142,21 @@ async def test_the_palette_leads_everywhere(run, watch, look, settle):
 
 
 async def test_going_on_is_offered_where_it_can_be(run, watch, look, log, settle):
-    """A waiting run can go on; one that is done cannot, and the hint is gone."""
-    async with watch(until="R Go on") as pilot:
+    """A run that lacks a signature cannot go on, a signed one can, one that is done cannot."""
+    async with watch(until="g opens the gate") as pilot:
+        assert "R Go on" not in look(pilot.app)
+        await pilot.press("g", "s", *"fine", "ctrl+s", "2")
+        await settle(pilot, lambda: "R Go on" in look(pilot.app))
+        assert "signed  R lets the run go on" in look(pilot.app)
         log(run, (20.0, RunFinished("done", 0)))
         await settle(pilot, lambda: "R Go on" not in look(pilot.app))
+
+
+async def test_the_list_is_read_when_it_is_first_shown(run, watch, look, settle):
+    """From a run one comes to the list, and sees its runs before the next round of reading."""
+    async with watch() as pilot:
+        await pilot.press("1")
+        await settle(pilot, lambda: re.search(r"demo-1 +waiting", look(pilot.app)))
 
 
 async def test_one_goes_back_and_forth(run, watch, look, settle):

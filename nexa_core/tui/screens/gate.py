@@ -19,6 +19,7 @@ from nexa_core.tui.widgets.record import (
     draw_head,
     explain,
     list_items,
+    space_items,
     tell_change,
     tell_look,
     tell_opinion,
@@ -28,6 +29,8 @@ from nexa_core.tui.widgets.window import Window
 __all__ = ["GatePage"]
 
 DIM = "$foreground 60%"
+AIRY = 24
+"""Lines beside the items from which on there is room between their groups."""
 
 
 class Evidence(Window):
@@ -81,8 +84,8 @@ class GatePage(Page):
         Binding("s", "sign", "Sign"),
         Binding("v", "veto", "Veto"),
         Binding("e", "edit", "Edit patch"),
-        Binding("c", "cited", "Cited rows"),
         Binding("R", "app.go_on", "Go on"),
+        Binding("c", "cited", "Cited rows"),
         Binding("left_square_bracket,left", "look(-1)", "Earlier", key_display="["),
         Binding("right_square_bracket,right", "look(1)", "Later", key_display="]"),
         Binding("escape", "app.leave", "Run"),
@@ -124,6 +127,8 @@ class GatePage(Page):
         review = self.review
         width = max(20, self.size.width - 3)
         items = list_items(review, self.reviews, width) if review else []
+        if len(items) + AIRY < self.size.height:
+            items = space_items(items)
         evidence, head = self.query_one(Evidence), self.query_one(".look", Canvas)
         head.styles.height = len(self._draw_head(width, 4))
         # The explanation keeps enough room for its chart; a long record is scrolled.
@@ -220,4 +225,21 @@ class GatePage(Page):
             gate = self.nexa.watching and self.nexa.watching.progress.outline.gate
             told = "has decided nothing yet" if gate else "this run has none"
             return [BLANK, ink(("Gate  ", "bold"), (told, DIM))]
-        return draw_head(review, self.reviews, width)
+        return draw_head(review, self.reviews, width, self._tell_next(review))
+
+    def _tell_next(self, review: Mapping[str, Any]) -> Content:
+        """What comes of the last look now, where that is a person's to say."""
+        watching = self.nexa.watching
+        if watching is None or review is not self.reviews[-1]:
+            return BLANK
+        if self.nexa.is_starting:
+            return ink(("goes on", "bold $accent"), ("  a process of its own is starting", DIM))
+        if watching.is_signed and watching.can_go_on:
+            return ink(("R", "bold $accent"), " lets the run go on")
+        return BLANK
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Signing is offered where nobody has signed yet."""
+        if action in ("sign", "veto", "edit"):
+            return self.nexa.watching is not None and self.nexa.watching.can_sign
+        return True

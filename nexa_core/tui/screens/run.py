@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -17,7 +17,7 @@ from nexa_core.tui.screens.page import Page
 from nexa_core.tui.watching import Watching
 from nexa_core.tui.widgets.canvas import Canvas
 from nexa_core.tui.widgets.gauge import draw_chart, draw_checks
-from nexa_core.visible import fold_visible
+from nexa_core.tui.widgets.samples import draw_samples
 
 __all__ = ["RunPage", "draw_run"]
 
@@ -74,17 +74,26 @@ class RunPage(Page):
 
     def _draw(self, width: int, height: int) -> list[Content]:
         watching = self.nexa.watching
-        return draw_run(watching, time.time(), width, height, self.charted) if watching else []
+        if watching is None:
+            return []
+        starting = self.nexa.is_starting
+        return draw_run(watching, time.time(), width, height, self.charted, starting=starting)
 
 
 def draw_run(
-    watching: Watching, now: float, width: int, height: int, charted: int | None = None
+    watching: Watching,
+    now: float,
+    width: int,
+    height: int,
+    charted: int | None = None,
+    *,
+    starting: bool = False,
 ) -> list[Content]:
     """The screen of one moment; `charted` is the number of the rule that is drawn over time."""
     progress = watching.progress
     lines = [BLANK, *_rail(progress, now, width), BLANK]
     lines += [*_work(progress, width), *_flow(progress), *_money(progress)]
-    lines += [*_notes(watching, width)]
+    lines += [*_notes(watching, width, starting)]
     lines += [BLANK, *_gate(watching, width)]
     if charted is None and height >= TALL:
         charted = _most_urgent(watching)
@@ -93,7 +102,7 @@ def draw_run(
         room = max(6, min(10, height - len(lines) - 3))
         lines += [BLANK, ink((metric, "bold"), (" over the rows of each unit", DIM))]
         lines += draw_chart(metric, list(watching.gauges.items()), width, room)
-    return lines + _samples(progress, height - len(lines))
+    return lines + draw_samples(progress, height - len(lines))
 
 
 def _most_urgent(watching: Watching) -> int | None:
@@ -240,14 +249,17 @@ def _cap(progress: Progress) -> float | None:
     return progress.budget_usd
 
 
-def _notes(watching: Watching, width: int) -> list[Content]:
+def _notes(watching: Watching, width: int, starting: bool) -> list[Content]:
     """What a person should know: how it ended, the last warning, what cannot be read."""
     progress, lines = watching.progress, []
-    if progress.status == "waiting" and watching.reviews and watching.reviews[-1].get("waiting"):
+    if starting:
+        told = "  a process of its own is starting; leaving does not stop it"
+        lines.append(ink(("goes on", "bold $accent"), (told, DIM)))
+    elif watching.waits_for_signature:
         lines.append(
             ink(("waits for you  ", "bold $warning"), ("g", "bold $accent"), " opens the gate")
         )
-    elif progress.status == "waiting" and watching.reviews and watching.reviews[-1]["signature"]:
+    elif watching.is_signed and watching.can_go_on:
         lines.append(
             ink(("signed  ", "bold $success"), ("R", "bold $accent"), " lets the run go on")
         )
@@ -279,35 +291,3 @@ def _gate(watching: Watching, width: int) -> list[Content]:
         ends(title, Content("").join(looks).rstrip(), width),
         *draw_checks(current.gauges, width),
     ]
-
-
-def _samples(progress: Progress, room: int) -> list[Content]:
-    """The newest rows, as they were made."""
-    if room < 3 or not progress.samples:
-        return []
-    shown = list(progress.samples)[-(room - 2) :]
-    title = ink(("Rows ", "bold"), ("as they are made", DIM))
-    drawn = [_sample(row, progress.outline.texts) for row in reversed(shown)]
-    return [BLANK, title, *drawn]
-
-
-def _sample(row: Mapping[str, Any], columns: Sequence[str]) -> Content:
-    state = str(row.get("state") or "")
-    marks = {"accepted": "✓", "rejected": "✗", "failed": "!"}
-    reason = f"{row['reason']}  " if row.get("reason") else ""
-    shown = columns if len(columns) > 1 else [*_first_text(row, columns), *columns]
-    texts = [" ".join(str(row[name]).split()) for name in shown if row.get(name)]
-    mark = (f"{marks.get(state, '·')} ", style_of(state))
-    parts: list[object] = [mark, (reason, DIM)]
-    for at, text in enumerate(texts):
-        parts += [("  →  ", DIM) if at else "", fold_visible(text, 120)]
-    return ink(*parts)
-
-
-def _first_text(row: Mapping[str, Any], written: Sequence[str]) -> list[str]:
-    """The source's first text, so that an answer does not stand without its question."""
-    found = [name for name, value in row.items() if isinstance(value, str) and name not in _FACTS]
-    return [name for name in found if not name.startswith(tuple(written))][:1]
-
-
-_FACTS = {"id", "source_id", "parent_id", "state", "reason", "unit"}

@@ -86,11 +86,12 @@ class RunsPage(Page):
             self.nexa.watch_run(chosen, place)
 
     def _draw_note(self, width: int, height: int) -> list[Content]:
-        if self.nexa.runs or not self.nexa.has_listed:
+        if self.nexa.runs:
             return []
-        return [
-            fit(ink("  There is no run here yet. ", ("nexa demo", "bold"), " makes one."), width)
-        ]
+        if not self.nexa.has_listed:
+            return [ink(("  reading …", DIM))]
+        told = ink("  There is no run here yet. ", ("nexa demo", "bold"), " makes one;")
+        return [fit(ink(told, " what is made is seen here at once."), width)]
 
 
 def _draw_heads(width: int, height: int) -> list[Content]:

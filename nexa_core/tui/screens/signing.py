@@ -32,6 +32,10 @@ TOLD = {
     "ITERATE": "another pilot, with the parameters below",
     "STOP": "end the run here",
 }
+UNCHANGED = (
+    "ITERATE changes nothing: another pilot would measure the same again. "
+    "Give one of the parameters above another value."
+)
 
 
 class SigningDialog(Dialog[bool]):
@@ -57,11 +61,18 @@ class SigningDialog(Dialog[bool]):
         yield Static(id="decision")
         yield Input(placeholder="why? it stays in the record", id="reason", compact=True)
         for number, (path, allowed) in enumerate(self._review["search_space"].items()):
+            now = _write(self._review["parameters"].get(path))
             with Horizontal(classes="pair"):
-                yield Label(ink((path, DIM), (f"   {describe_space(allowed)}", "$foreground 40%")))
+                yield Label(ink((path, DIM)), classes="path")
+                yield Label(ink(now, (" →", DIM)), classes="now")
                 yield Input(
-                    _write(self._proposed(path)), id=f"p{number}", compact=True, classes="parameter"
+                    _write(self._proposed(path)),
+                    placeholder=now,
+                    id=f"p{number}",
+                    compact=True,
+                    classes="parameter",
                 )
+                yield Label(ink((describe_space(allowed), "$foreground 40%")), classes="range")
         yield Static(id="foot")
 
     def on_mount(self) -> None:
@@ -89,8 +100,11 @@ class SigningDialog(Dialog[bool]):
             ink((f" {word} ", f"reverse {style_of(word)}" if word == self.decision else DIM), " ")
             for word in DECISIONS
         ]
+        title = "Sign"
+        if review["decision"] == "PROCEED" and self.decision != "PROCEED":
+            title = "Veto"
         lines = [
-            ink(("Sign", "bold"), (f"  record {review['number']} of {review['run']}", DIM)),
+            ink((title, "bold"), (f"  record {review['number']} of {review['run']}", DIM)),
             BLANK,
             Content("").join(choice),
             ink((TOLD[self.decision], DIM)),
@@ -130,12 +144,14 @@ class SigningDialog(Dialog[bool]):
         self.run_worker(self._sign(), exclusive=True)
 
     async def _sign(self) -> None:
-        reason = self.query_one("#reason", Input).value
+        reason, changes = self.query_one("#reason", Input).value, self._changes()
         app = cast("NexaApp", self.app)
+        if reason.strip() and changes == []:
+            self._problem = UNCHANGED
+            self._draw()
+            return
         try:
-            told = await asyncio.to_thread(
-                app.sign, self._review, self.decision, reason, self._changes()
-            )
+            told = await asyncio.to_thread(app.sign, self._review, self.decision, reason, changes)
         except NexaError as error:
             self._problem = str(error)
             self._draw()

@@ -22,6 +22,7 @@ __all__ = [
     "draw_head",
     "explain",
     "list_items",
+    "space_items",
     "tell_change",
     "tell_look",
     "tell_opinion",
@@ -41,18 +42,26 @@ class Item:
 
 
 def draw_head(
-    review: Mapping[str, Any], reviews: Sequence[Mapping[str, Any]], width: int
+    review: Mapping[str, Any],
+    reviews: Sequence[Mapping[str, Any]],
+    width: int,
+    following: Content = BLANK,
 ) -> list[Content]:
-    """Which look it is, what was decided, and why."""
+    """Which look it is, what was decided, what follows, and why."""
     word = str(review["decision"])
-    waits = ("  waits for you", "bold $warning") if review.get("waiting") else ""
-    title = ink((word, style_of(word)), waits)
+    waits = ("  waits for you", "bold $warning") if _is_open(review, reviews) else ""
+    title = ink((word, style_of(word)), waits, "  ", following)
     at = ink(
         (f"{_name_place(review)}{_name_most(review)}", ""),
         (f" · {show_count(review['look']['rows'])} rows", DIM),
         (f" · look {review['number']} of {len(reviews)}", DIM),
     )
     return [ends(title, at, width), *wrap(str(review["reason"]), width, 2)]
+
+
+def _is_open(review: Mapping[str, Any], reviews: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a record still waits for a person: not where a signature came after it."""
+    return bool(review.get("waiting")) and review is reviews[-1]
 
 
 def _name_place(review: Mapping[str, Any]) -> str:
@@ -85,6 +94,16 @@ def list_items(
     items += [_heading("History")]
     items += [Item("look", draw_look(one), one) for one in reviews]
     return items
+
+
+def space_items(items: Sequence[Item]) -> list[Item]:
+    """The same with an empty line before every heading but the first."""
+    spaced: list[Item] = []
+    for item in items:
+        if item.kind == "heading" and spaced:
+            spaced.append(Item("heading", BLANK))
+        spaced.append(item)
+    return spaced
 
 
 def _heading(text: str) -> Item:
