@@ -68,7 +68,9 @@ class Screen:
 def draw(progress: Progress, now: float, width: int = 80, height: int = 24) -> RenderableType:
     """The screen of one moment; at most `height` - 2 lines."""
     if not progress.run:
-        return look.line((_spin(now), "cyan"), "  starting …")
+        return look.line(
+            (_spin(now), "cyan"), "  starting …", ("  loading what the run needs", "dim")
+        )
     head = [
         _title(progress, now, width),
         look.blank(),

@@ -74,7 +74,8 @@ def _signing_lines(outcome: Mapping[str, Any]) -> list[tuple[str, str]]:
     sign = f"nexa gate sign {outcome['run']}"
     words = ["iterate"] if last[0]["decision"] == "ITERATE" or last[0].get("changes") else []
     lines = [("or    ", f'{sign} --{word} --reason "…"') for word in (*words, "proceed", "stop")]
-    return [*lines, ("then  ", f"nexa resume {outcome['run']}")]
+    screens = ("or    ", f"nexa watch {outcome['run']}    see, sign and go on, on screens")
+    return [*lines, ("then  ", f"nexa resume {outcome['run']}"), screens]
 
 
 def _head(outcome: Mapping[str, Any]) -> RenderableType:

@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 def watch(session: Session, run: str | None) -> None:
     """Watch runs: progress, gate, rows; sign decisions.
 
-    Without RUN the list of runs; `latest` is the newest. Reads what a run has written and never
-    slows it; leaving does not stop it. `?` says what the keys do. With --json where the run stands
-    is printed once.
+    Without RUN the list of runs; `latest` is the newest, or the first that comes. Reads what a
+    run has written and never slows it; leaving does not stop it. `?` says what the keys do. With
+    --json where the run stands is printed once.
     """
+    from nexa_core.store.runs import list_runs as find_runs
     from nexa_core.store.runs import open_run
 
     workspace = session.workspace
-    found = open_run(workspace.artifacts_path, run).id if run is not None else None
+    artifacts = workspace.artifacts_path
+    comes = run == "latest" and _is_terminal() and not session.as_json and not find_runs(artifacts)
+    found = open_run(artifacts, run).id if run is not None and not comes else None
     if session.as_json:
         from nexa_core.actions.inspecting import list_runs, read_run
 
@@ -46,7 +49,7 @@ def watch(session: Session, run: str | None) -> None:
     try:
         from nexa_core.tui.app import NexaApp
 
-        app = NexaApp(workspace, found)
+        app = NexaApp(workspace, found, awaits=comes)
     except BaseException:
         output.lift_curtain()
         raise

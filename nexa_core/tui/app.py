@@ -58,7 +58,9 @@ class NexaApp(App[None]):
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
     ]
 
-    def __init__(self, workspace: Workspace, run: str | None = None) -> None:
+    def __init__(
+        self, workspace: Workspace, run: str | None = None, *, awaits: bool = False
+    ) -> None:
         # Without colours the terminal's own are kept: shades of grey are colours too.
         super().__init__(ansi_color=True if os.environ.get("NO_COLOR") else None)
         self.workspace = workspace
@@ -68,6 +70,8 @@ class NexaApp(App[None]):
         self._pages: dict[tuple[str, str], Page] = {}
         self._first_run = run
         self._starting: set[str] = set()
+        self._awaits = awaits
+        """Whether the first run that comes is to be watched."""
 
     def on_mount(self) -> None:
         self.register_theme(THEME)
@@ -84,7 +88,7 @@ class NexaApp(App[None]):
         for tick in range(1 << 62):
             changed = False
             is_list = isinstance(self._shown, RunsPage)
-            if is_list and (tick % LIST_TICKS == 0 or not self.has_listed):
+            if is_list and (tick % LIST_TICKS == 0 or not self.has_listed or self._awaits):
                 await self._list_runs()
                 changed = True
             if (watching := self.watching) is not None:
@@ -98,10 +102,13 @@ class NexaApp(App[None]):
 
         self.runs = await asyncio.to_thread(list_runs, self.workspace)
         self.has_listed = True
+        if self._awaits and self.runs:
+            self._awaits = False
+            self.watch_run(str(self.runs[0]["run"]))
 
     def _redraw(self, changed: bool) -> None:
         page = self._shown
-        if page is None or not page.is_mounted:
+        if page is None or not page.is_composed:
             return
         if changed:
             page.renew()

@@ -8,6 +8,7 @@ import pytest
 
 from nexa_core.events import RunFinished
 from nexa_core.reviews import read_reviews
+from nexa_core.tui.app import NexaApp
 
 WALK = [
     ("run", (), "Rows as they are made"),
@@ -45,6 +46,15 @@ async def test_the_list_of_runs(run, watch, look, workspace):
         await pilot.press("enter")
         await pilot.pause()
         assert "Pilot" in look(pilot.app) or "Waiting" in look(pilot.app)
+
+
+async def test_the_first_run_that_comes_is_watched(workspace, request, look, settle):
+    """`nexa watch latest` before there is a run: it says so, and shows the run as soon as it is there."""
+    app = NexaApp(workspace, awaits=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot, lambda: "There is no run here yet" in look(app))
+        request.getfixturevalue("run")
+        await settle(pilot, lambda: "g opens the gate" in look(app))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)])

@@ -44,6 +44,11 @@ class Page(Screen[None]):
         raise NotImplementedError
 
     @property
+    def is_composed(self) -> bool:
+        """Whether everything of the page is there: a page is mounted a moment before its parts."""
+        return self.is_mounted and bool(self.query(Keys))
+
+    @property
     def nexa(self) -> NexaApp:
         """The application, by its own type."""
         return cast("NexaApp", self.app)
