@@ -45,10 +45,16 @@ Row = Mapping[str, Any]
 
 def canonical_json(value: object) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""
+    return canonical_bytes(value).decode("utf-8", "surrogatepass")
+
+
+def canonical_bytes(value: object) -> bytes:
+    """`canonical_json` as UTF-8, in which a lone surrogate stays what it is."""
     data = _dump(value, orjson.OPT_SORT_KEYS)
     if data is None:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return data.decode()
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return text.encode("utf-8", "surrogatepass")
+    return data
 
 
 def encode_json(value: object) -> bytes:
@@ -103,6 +109,8 @@ class StrictJson(dict[str, Any]):
 
 def floats_in(value: object) -> list[float]:
     """Every float of a value made of mappings, lists and tuples, but those of `StrictJson`."""
+    if type(value) is dict and _PLAIN.issuperset(map(type, value.values())):
+        return []
     floats: list[float] = []
     # A list that grows while it is walked: several times as fast as recursion, and every call asks.
     found: list[Any] = [value]

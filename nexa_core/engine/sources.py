@@ -19,7 +19,7 @@ import pyarrow as pa
 from nexa_core.conversations import flatten_column
 from nexa_core.errors import Place, SourceError
 from nexa_core.protocols import Source
-from nexa_core.records import Row, canonical_json, floats_in, mend_text
+from nexa_core.records import Row, canonical_bytes, canonical_json, floats_in, mend_text
 
 OWN_COLUMNS = frozenset(
     [
@@ -55,7 +55,7 @@ class JsonLines:
     def rows(self) -> Iterator[Row | Exception]:
         with open_bytes(self.path) as stream:
             for number, line in enumerate(stream, start=1):
-                if line.strip():
+                if not line.isspace():
                     yield _parse_line(line, number)
 
 
@@ -164,7 +164,7 @@ def _identify(
             columns.pop(theirs, None)
         columns = {**{ours: row.get(theirs) for ours, theirs in renames.items()}, **columns}
     if id_column is None:
-        identity = _digest(canonical_json(columns))
+        identity = _digest_bytes(canonical_bytes(columns))
         return SourceRow(identity, identity, columns)
     value = row.get(id_column)
     if value is None:
@@ -293,4 +293,8 @@ def table_of(data: Any) -> pa.Table:
 
 
 def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return _digest_bytes(text.encode("utf-8", "surrogatepass"))
+
+
+def _digest_bytes(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()

@@ -53,7 +53,10 @@ def _walk(path: str, array: Any, digests: dict[str, Any]) -> None:
     if kinds.is_dictionary(kind):
         _walk(path, array.dictionary_decode(), digests)
         return
-    _add(digests, f"{path}?", pc.is_valid(array).cast("uint8"))
+    if array.null_count or kinds.is_null(kind):
+        _add(digests, f"{path}?", pc.is_valid(array).cast("uint8"))
+    else:
+        digests.setdefault(f"{path}?", hashlib.sha256()).update(b"\1" * len(array))
     if kinds.is_struct(kind):
         for field, child in zip(kind, array.flatten(), strict=True):
             _walk(f"{path}.{json.dumps(field.name)}", child, digests)
@@ -72,7 +75,7 @@ def _add_leaf(path: str, array: Any, digests: dict[str, Any]) -> None:
     if kinds.is_boolean(kind):
         _add(digests, f"{path}:bool", array.cast("uint8").fill_null(0))
     elif kinds.is_integer(kind) or kinds.is_floating(kind):
-        _add(digests, f"{path}:{kind}", array.fill_null(0))
+        _add(digests, f"{path}:{kind}", array.fill_null(0) if array.null_count else array)
     elif kinds.is_string(kind) or kinds.is_large_string(kind):
         _add_text(f"{path}:text", array, digests)
     elif kinds.is_binary(kind) or kinds.is_large_binary(kind):
@@ -87,7 +90,9 @@ def _add_leaf(path: str, array: Any, digests: dict[str, Any]) -> None:
 def _add_text(path: str, array: Any, digests: dict[str, Any]) -> None:
     import pyarrow.compute as pc
 
-    filled = array.fill_null(b"" if path.endswith(":bytes") else "")
+    filled = array
+    if array.null_count:
+        filled = array.fill_null(b"" if path.endswith(":bytes") else "")
     _add(digests, f"{path}#", pc.binary_length(filled).cast("int64"))
     _, offsets, data = filled.buffers()
     digest = digests.setdefault(path, hashlib.sha256())
