@@ -27,7 +27,7 @@ def make_visible(text: object) -> str:
     shown = text if isinstance(text, str) else str(text)
     if shown.isascii() and shown.isprintable():
         return shown
-    return shown.translate(_SHOWN)
+    return _SHOWN.replace_in(shown)
 
 
 def fold_visible(text: object, most: int = 500) -> str:
@@ -54,8 +54,12 @@ def name_unseen(character: str) -> str:
     return f"U+{ord(character):04X}"
 
 
+_FEW = 24
+"""So many kinds of characters are replaced one after the other sooner than all in one pass."""
+
+
 class Substitutes(dict[int, str]):
-    """What is written for each code point, for `str.translate`; filled as code points are met."""
+    """What is written for each code point; filled as code points are met."""
 
     def __init__(self, substitute: Callable[[str], str]) -> None:
         super().__init__()
@@ -65,6 +69,15 @@ class Substitutes(dict[int, str]):
         character = chr(code)
         self[code] = character if is_seen(character) else self._substitute(character)
         return self[code]
+
+    def replace_in(self, text: str) -> str:
+        """The text with the substitutes in it; asks once per kind of character, not per character."""
+        changed = [each for each in set(text) if self[ord(each)] != each]
+        if len(changed) > _FEW:
+            return text.translate(self)
+        for each in changed:
+            text = text.replace(each, self[ord(each)])
+        return text
 
 
 _SHOWN = Substitutes(lambda character: f"‹{name_unseen(character)}›")

@@ -262,7 +262,8 @@ def _clip(text: str, width: int, most: int = 2) -> list[str]:
     """Text folded into at most `most` lines; the last ends in … where more was said."""
     import textwrap
 
-    lines = textwrap.wrap(" ".join(text.split()), max(20, width))
+    shown = text[: 4 * (most + 1) * max(20, width)]
+    lines = textwrap.wrap(" ".join(shown.split()), max(20, width))
     if len(lines) <= most:
         return lines
     return [*lines[: most - 1], f"{lines[most - 1][: max(19, width - 2)]} …"]

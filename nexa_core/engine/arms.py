@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from nexa_core.engine.calls import Calls, Outcome
 from nexa_core.engine.dispatch import Dispatch
-from nexa_core.engine.items import Items
+from nexa_core.engine.items import Items, read_turns, tell_conversation
 from nexa_core.engine.requests import Subject
 from nexa_core.engine.scoring import Scored, Scoring, read_judgements
 from nexa_core.engine.together import Together
@@ -20,7 +20,7 @@ from nexa_core.engine.tries import Caller, Line
 from nexa_core.errors import TooManyFailuresError
 from nexa_core.prompts import Prompt
 from nexa_core.protocols import Model
-from nexa_core.records import Completion, Request, Row, content_hash, mend_text
+from nexa_core.records import Completion, Message, Request, Row, content_hash, mend_text
 from nexa_core.store import journal as journals
 from nexa_core.store.files import make_folder, sync_folder
 from nexa_core.store.money import NOTE, journal_money, write_note
@@ -65,15 +65,34 @@ class Arm:
         """The call for an item."""
         subject = Subject(item["id"], item["id"], 0, 0)
         sampling = {"temperature": 0.0, "max_tokens": self.max_tokens}
-        text = self.prompt.render(item, prompt=item["instruction"])
         form = self.line.form(0, sampling=sampling, stop=self.prompt.stop)
-        return form.fill(text, subject), subject
+        tools = self.prompt.read_tools(item) if read_turns(item) else None
+        return form.fill(self._word(item), subject, tools), subject
+
+    def _word(self, item: Row) -> str | tuple[Message, ...]:
+        """The prompt about an item; the turns before its question go as they are before it."""
+        turns = read_turns(item)
+        if not turns or self.prompt.api == "completions":
+            asked = tell_conversation(item)
+            return self.prompt.render({**item, "instruction": asked}, prompt=asked)
+        worded = self.prompt.render(item, prompt=item["instruction"])
+        assert not isinstance(worded, str)
+        *head, question = worded
+        last = question if turns[-1].role == "user" else turns[-1]
+        return (*_join_systems((*head, *turns[:-1])), last)
 
     def identity(self, items: Items, scorer: str) -> str:
         """Hash of everything the arm's predictions and scores depend on."""
         model = [self.model.name, self.model.revision]
         model += [self.line.endpoint] if self.line.endpoint else []
         return content_hash([items.hash, model, self.prompt.hash, self.max_tokens, scorer], 32)
+
+
+def _join_systems(turns: Sequence[Message]) -> tuple[Message, ...]:
+    """The turns with at most one that is the system's, at the front: templates take no second."""
+    said = [turn.content for turn in turns if turn.role == "system"]
+    rest = tuple(turn for turn in turns if turn.role != "system")
+    return (Message("system", "\n\n".join(said)), *rest) if said else rest
 
 
 @dataclass(frozen=True)

@@ -218,10 +218,29 @@ class _HeldOut:
 
 
 def _as_item(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A packaged row as an item, in any of the formats that have a question and an answer."""
     if "messages" in row:
-        *asked, answer = row["messages"]
-        return {"id": row["id"], "instruction": asked[-1]["content"], "answer": answer["content"]}
-    return {"id": row["id"], "instruction": row["prompt"], "answer": row["completion"]}
+        return _as_conversation(row, row["messages"])
+    if "conversations" in row:
+        return _as_conversation(row, [_as_turn(part) for part in row["conversations"]])
+    if "output" in row:
+        asked = "\n\n".join(filter(None, [row["instruction"], row["input"]]))
+        return {"id": row["id"], "instruction": asked, "answer": row["output"]}
+    answer = row["chosen"] if "chosen" in row else row["completion"]
+    if isinstance(row["prompt"], str):
+        return {"id": row["id"], "instruction": row["prompt"], "answer": answer}
+    return _as_conversation(row, [*row["prompt"], *answer])
+
+
+def _as_conversation(row: Mapping[str, Any], turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    told = {"id": row["id"], "messages": list(turns), "answer": turns[-1]["content"] or ""}
+    return told | ({"tools": row["tools"]} if row.get("tools") else {})
+
+
+def _as_turn(part: Mapping[str, str]) -> dict[str, str]:
+    """A turn of a ShareGPT conversation; a tool's call stays the text that it is there."""
+    roles = {"human": "user", "system": "system", "observation": "tool"}
+    return {"role": roles.get(part["from"], "assistant"), "content": part["value"]}
 
 
 def _bind_arms(context: Context, settings: Evaluate) -> list[Arm]:

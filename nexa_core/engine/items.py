@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from nexa_core.conversations import ConversationError, read_messages
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.sources import open_source
 from nexa_core.errors import SourceError
 from nexa_core.protocols import Source
-from nexa_core.records import Row, content_hash
+from nexa_core.records import Message, Row, content_hash
 
-__all__ = ["Items", "bind_items", "normalise_text", "read_items"]
+__all__ = [
+    "Items",
+    "bind_items",
+    "normalise_text",
+    "read_items",
+    "read_turns",
+    "tell_conversation",
+]
 
 _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
 class Items:
-    """What a model is asked in an evaluation; every item has `id` and `instruction` as text."""
+    """What a model is asked in an evaluation; every item has `id` and `instruction` as text.
+
+    An item with turns before its question has them all in `messages`, the question last.
+    """
 
     name: str
     rows: tuple[Row, ...]
@@ -28,13 +40,36 @@ class Items:
     @property
     def hash(self) -> str:
         """SHA-256 over ids, instructions and answers in order: equal items, equal hash."""
-        kept = [[item["id"], item["instruction"], item.get("answer")] for item in self.rows]
-        return content_hash(kept)
+        return content_hash([_identify(item) for item in self.rows])
 
     @property
     def texts(self) -> frozenset[str]:
         """The instructions, normalised: what no training row may ask."""
         return frozenset(normalise_text(item["instruction"]) for item in self.rows)
+
+
+def _identify(item: Row) -> list[object]:
+    told = [item["id"], item["instruction"], item.get("answer")]
+    return [*told, item["messages"], item.get("tools")] if read_turns(item) else told
+
+
+def read_turns(item: Row) -> tuple[Message, ...]:
+    """The turns of an item whose question is not the first; empty where the question is all.
+
+    Raises:
+        ConversationError: Its `messages` are no conversation.
+    """
+    given = item.get("messages")
+    turns = read_messages(given) if given is not None else ()
+    return () if [turn.role for turn in turns] == ["user"] else turns
+
+
+def tell_conversation(item: Row) -> str:
+    """The question as text: the instruction, after the turns before it where there are any."""
+    turns = read_turns(item)
+    if not turns:
+        return str(item["instruction"])
+    return "\n\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in turns)
 
 
 def normalise_text(text: str) -> str:
@@ -65,7 +100,8 @@ def bind_items(plan: Plan) -> Items | None:
 def read_items(name: str, source: Source) -> Items:
     """Every row of a source as an item; an `id` is made of the row's number where it has none.
 
-    A `prompt` stands in for a missing `instruction`.
+    A `prompt` stands in for a missing `instruction`, and so do `messages`: their last turn is the
+    answer where an assistant says it, the one before it the question.
 
     Raises:
         SourceError: A row cannot be read or has no `instruction`, two share an `id`, or none is.
@@ -82,6 +118,10 @@ def read_items(name: str, source: Source) -> Items:
 
 
 def _read_item(name: str, number: int, row: Row) -> Row:
+    if "instruction" not in row and "prompt" not in row and row.get("messages"):
+        row = _read_conversation(name, number, row)
+    else:
+        row = {key: value for key, value in row.items() if key != "messages"}
     instruction = row.get("instruction", row.get("prompt"))
     if not isinstance(instruction, str) or not instruction.strip():
         raise SourceError(
@@ -89,6 +129,22 @@ def _read_item(name: str, number: int, row: Row) -> Row:
             f"It has: {', '.join(map(str, row)) or 'nothing'}.",
         )
     return {**row, "id": str(row.get("id", f"item-{number:05d}")), "instruction": instruction}
+
+
+def _read_conversation(name: str, number: int, row: Row) -> Row:
+    """The row with question and answer of its own, and in `messages` what is to be answered."""
+    turns = row["messages"]
+    try:
+        turns = json.loads(turns) if isinstance(turns, str) else list(turns)
+        said = turns.pop() if turns and turns[-1].get("role") == "assistant" else {}
+        asked = read_messages(turns)
+    except (ConversationError, ValueError, TypeError, AttributeError) as cause:
+        raise SourceError(
+            f"Row {number} of the items '{name}' has `messages` that cannot be asked: {cause}.",
+            "Give `messages` as turns of `role` and `content`, the question before the answer.",
+        ) from cause
+    answer = row.get("answer", said.get("content"))
+    return {**row, "messages": turns, "instruction": asked[-1].content, "answer": answer}
 
 
 def _refuse_duplicates(name: str, rows: Sequence[Row]) -> None:

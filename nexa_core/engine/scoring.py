@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nexa_core.engine.calls import Calls
-from nexa_core.engine.items import Items
+from nexa_core.engine.items import Items, tell_conversation
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.requests import Subject
 from nexa_core.engine.seating import seat_judge
@@ -83,6 +83,7 @@ class JudgeScoring:
     async def score(self, item: Row, reply: Completion, calls: Calls | Together) -> Scored:
         """The judge's score of a prediction, by calls about the item alone."""
         row = {**item, PREDICTION: reply.text, REFERENCE: item.get("answer")}
+        row[QUESTION] = tell_conversation(item)
         subject = Subject(item["id"], item["id"], 0, 0)
         score, error = await self.seat.score(row, self.seat.asker(calls, subject))
         return Scored(score, score.value is not None and score.value >= self.at_least, error)

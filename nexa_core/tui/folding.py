@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from itertools import accumulate
 
 from rich.cells import get_character_cell_size
 
@@ -27,10 +30,10 @@ def fold_text(text: str, width: int) -> list[str]:
 def _fold_line(line: str, width: int) -> Iterator[str]:
     """One line in pieces; each look goes no further than one width, whatever follows."""
     start, end = 0, len(line)
-    narrow = line.isascii()
+    reach = _measure(line, width)
     while True:
-        stop = min(end, start + width) if narrow else _reach(line, start, width)
-        if stop == end:
+        stop = reach(start)
+        if stop >= end:
             yield line[start:]
             return
         at = stop if line[stop] == " " else line.rfind(" ", start, stop)
@@ -40,14 +43,14 @@ def _fold_line(line: str, width: int) -> Iterator[str]:
         start = at + 1 if line[at] == " " else at
 
 
-def _reach(line: str, start: int, width: int) -> int:
-    """Where the characters from `start` on no longer fit into `width` cells; one always does."""
-    room = width
-    for stop in range(start, len(line)):
-        room -= _WIDTHS[line[stop]]
-        if room < 0:
-            return max(stop, start + 1)
-    return len(line)
+def _measure(line: str, width: int) -> Callable[[int], int]:
+    """Where the characters from a place on no longer fit into `width` cells; one always does."""
+    kinds = {1} if line.isascii() else {_WIDTHS[each] for each in set(line)}
+    if kinds <= {1} or kinds == {2}:
+        step = max(1, width // max(kinds, default=1))
+        return lambda start: start + step
+    before = array("Q", accumulate(map(_WIDTHS.__getitem__, line), initial=0))
+    return lambda start: max(bisect_right(before, before[start] + width, start) - 1, start + 1)
 
 
 class _Widths(dict[str, int]):

@@ -91,6 +91,8 @@ def wrap(text: str, width: int, most: int | None = None) -> list[Content]:
     """A text folded at words into lines of `width` cells; at most so many, the last then ends in …."""
     from nexa_core.tui.folding import fold_text
 
+    if most is not None:  # no more than can be shown is looked at, and a little
+        text = text[: 4 * (most + 1) * max(width, 20)]
     # A number and its unit stay on one line.
     lines = fold_text(text.replace(" %", "\u00a0%"), width)
     if most is None or len(lines) <= most:

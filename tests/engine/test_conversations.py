@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nexa_core.conversations import ConversationError, flatten_column, read_messages
+from nexa_core.engine.items import Items, read_items, tell_conversation
 from nexa_core.errors import PipelineFileError
 from nexa_core.records import Message
 
@@ -47,6 +48,16 @@ ROW = {
     ],
     "tools": [WEATHER],
 }
+
+
+class Listed:
+    """A source of rows that are there."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.found = rows
+
+    def rows(self) -> Any:
+        return iter(self.found)
 
 
 @pytest.fixture
@@ -124,3 +135,57 @@ def test_arguments_given_as_objects_survive_as_json() -> None:
     turn = {"role": "assistant", "tool_calls": [{"function": {"arguments": {"a": 1}}}]}
     (kept,) = flatten_column("messages", [[turn]])
     assert json.loads(kept[0]["tool_calls"]) == turn["tool_calls"]
+
+
+CHAT = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Oslo, is it north?"},
+    {"role": "assistant", "content": "Yes."},
+]
+"""The turns before the question of every row of the data set below."""
+
+
+@pytest.mark.parametrize("form", ["messages", "sharegpt"])
+def test_an_evaluation_asks_the_whole_conversation(
+    workspace: Any, write_rows: Any, run: Any, form: str
+) -> None:
+    """Rows held out of a set of conversations are asked with every turn before the question."""
+    (workspace.root / "plugins" / "recorder.py").write_text(RECORDER)
+    questions = [f"How warm is day {n}?" for n in range(40)]
+    write_rows([{"messages": [*CHAT, {"role": "user", "content": each}]} for each in questions])
+    done = run(
+        {
+            "nexa": 1,
+            "name": "talk",
+            "source": {"path": "rows.jsonl"},
+            "models": {"m": {"model": "recorder/x"}},
+            "steps": [{"generate": {"id": "answer", "model": "m", "into": "response"}}],
+            "scale": {"rows": "all"},
+            "package": {"format": form, "validation": 0.4},
+            "evaluate": {"holdout": 4, "scorer": "contains", "arms": ["base"]},
+        },
+        "r",
+    )
+    assert done.status == "done" and done.as_json()["evaluation"]["base"] == 1.0
+    seen = (workspace.root / "seen.jsonl").read_text().splitlines()[40:]
+    asked = [[turn[:2] for turn in json.loads(line)[0]] for line in seen]
+    before = [[turn["role"], turn["content"]] for turn in CHAT]
+    assert len(asked) == 4 and all(turns[:3] == before for turns in asked)
+    assert {turns[3][1] for turns in asked} <= set(questions)
+    told = pq.read_table(workspace.artifacts_path / "r/evaluation/predictions-base.parquet")
+    assert set(told["instruction"].to_pylist()) <= set(questions)
+
+
+def test_items_that_differ_before_their_question_are_different_items() -> None:
+    """The hash of items holds the turns before a question; a question alone has the hash it had."""
+    asked = {"role": "user", "content": "Why?"}
+    answer = {"role": "assistant", "content": "So."}
+
+    def read(*turns: Any) -> Items:
+        rows = [{"id": "a", "messages": [*turns, asked, answer]}]
+        return read_items("x", Listed(rows))
+
+    plain = read_items("x", Listed([{"id": "a", "instruction": "Why?", "answer": "So."}]))
+    assert read().hash == plain.hash and read().rows[0]["answer"] == "So."
+    assert len({read().hash, read(*CHAT).hash, read(CHAT[0]).hash}) == 3
+    assert tell_conversation(read(*CHAT[1:]).rows[0]).endswith("Assistant: Yes.\n\nUser: Why?")

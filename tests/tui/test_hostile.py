@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.cells import cell_len
+from rich.cells import cell_len, get_character_cell_size
 
 from nexa_core.tui.folding import fold_text
 from nexa_core.visible import make_visible
@@ -96,6 +96,44 @@ def test_folding_loses_nothing_and_keeps_to_the_width(text, width):
     assert all(cell_len(line) <= width for line in lines)
     shown = make_visible(text).replace("\t", "    ").replace("\n", "")
     assert "".join(lines).replace(" ", "") == shown.replace(" ", "")
+
+
+def fold_by_character(text: str, width: int) -> list[str]:
+    """Folding as it is meant: a line takes what fits, and breaks at a space where that leaves a third."""
+    lines = []
+    for line in make_visible(text).replace("\t", "    ").split("\n"):
+        while cells_of(line) > width:
+            fits = [n for n in range(len(line)) if cells_of(line[:n]) <= width]
+            stop = max(fits[-1], 1)
+            at = stop if line[stop] == " " else line.rfind(" ", 0, stop)
+            at = at if at > width // 3 else stop
+            lines.append(line[:at])
+            line = line[at + 1 :] if line[at] == " " else line[at:]
+        lines.append(line)
+    return lines
+
+
+def cells_of(text: str) -> int:
+    return sum(1 if each == "\ufe0f" else get_character_cell_size(each) for each in text)
+
+
+@given(st.text(st.sampled_from("ab 世漢❤️\n\t\x1b\u0301🙂é"), max_size=60), st.integers(4, 20))
+def test_folding_quickly_is_folding_by_character(text, width):
+    """Lines of one width, of two and of several are folded where one character after the other is."""
+    assert fold_text(text, width) == fold_by_character(text, width)
+
+
+def test_a_megabyte_in_chinese_is_folded_as_quickly_as_one_may_wait():
+    """No more work than a few passes over the text; a notice of it costs what is shown of it."""
+    from nexa_core.tui.ink import wrap
+
+    text = "漢字かな交じり文" * 125_000
+    began = time.process_time()
+    assert len(fold_text(text, 80)) == 25_000
+    assert time.process_time() - began < 1.0
+    began = time.process_time()
+    assert len(wrap(text, 80, most=2)) == 2
+    assert time.process_time() - began < 0.1
 
 
 def test_nothing_of_a_row_reaches_a_screen_without_the_sanitiser():
