@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nexa_core.errors import Place, PluginConflictError
 from nexa_core.hookspecs import hookimpl
 from nexa_core.protocols import Asker
 from nexa_core.records import Row, Score, ScoreColumns
@@ -37,9 +38,10 @@ def check(function: Function) -> Function:
         def polite(row):
             return "please" in row["response"], "no please"
     """
-    spec = CheckSpec(function.__name__, _summary(function), lambda _: FunctionCheck(function))
-    setattr(function, _MARK, spec)
-    return function
+    return _mark(
+        function,
+        CheckSpec(function.__name__, _summary(function), lambda _: FunctionCheck(function)),
+    )
 
 
 def judge(function: Function) -> Function:
@@ -54,11 +56,36 @@ def judge(function: Function) -> Function:
             reply = await ask.complete(f"Is this brief? {row['response']}")
             return 1.0 if reply.text.startswith("yes") else 0.0
     """
-    spec = JudgeSpec(
-        function.__name__, _summary(function), lambda order: FunctionJudge(function, order)
+    return _mark(
+        function,
+        JudgeSpec(
+            function.__name__, _summary(function), lambda order: FunctionJudge(function, order)
+        ),
     )
+
+
+def _mark(function: Function, spec: Spec) -> Function:
+    """The function with its spec on it.
+
+    Raises:
+        PluginConflictError: Its file has made another function of that name one already.
+    """
+    earlier = getattr(function, "__globals__", {}).get(function.__name__)
+    if hasattr(earlier, _MARK):
+        first, second = (_place(each) for each in (earlier, function))
+        if first.path == second.path and first.line != second.line:
+            raise PluginConflictError(
+                f"Two functions are offered as '{spec.name}': at {first} and at {second}.",
+                "Rename one of them: its name is what a pipeline says.",
+                second,
+            )
     setattr(function, _MARK, spec)
     return function
+
+
+def _place(function: Callable[..., Any]) -> Place:
+    code = inspect.unwrap(function).__code__
+    return Place(code.co_filename, code.co_firstlineno)
 
 
 class FunctionCheck:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nexa_core import read_yaml
 from nexa_reviewers.rules import RULES, Move, MoveRule, RuleBase
@@ -56,6 +56,20 @@ class PolicyOptions(BaseModel):
     model_config = _CONFIG
 
     rules: dict[str, OwnRule | list[OwnRule]] = Field(default_factory=dict)
+
+    @field_validator("rules")
+    @classmethod
+    def _answer_once(cls, rules: dict[str, Any]) -> dict[str, Any]:
+        for metric, given in rules.items():
+            known: dict[str, int] = {}
+            for number, rule in enumerate(_listed(given), start=1):
+                if (first := known.setdefault(rule.op, number)) != number:
+                    op = f"`op: {rule.op}`" if rule.op else "no `op`"
+                    raise ValueError(
+                        f"rules {first} and {number} of '{metric}' both have {op}, and one metric "
+                        "that fails in one way has one rule: join their moves, or give each its own `op`"
+                    )
+        return rules
 
     def base(self) -> RuleBase:
         """The user's rules, then the shipped ones of all other metrics."""

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nexa_core.actions.running import run_pipeline
+from nexa_core.errors import NexaError, PluginConflictError
 from nexa_core.testing.chaos import Answer, Settings, serve_in_thread
 from nexa_core.workspace import Workspace
 
@@ -100,3 +101,36 @@ def test_the_file_is_hashed_into_the_run(judge_rows: Any, workspace: Workspace) 
     record = json.loads((workspace.artifacts_path / "own" / "run.json").read_text())
     mine = next(plugin for plugin in record["plugins"] if plugin["name"] == "mine")
     assert mine["distribution"] == "workspace" and len(mine["hash"]) == 64
+
+
+TWICE = """
+import nexa_core as nexa
+
+@nexa.check
+def tidy(row):
+    return len(row["response"]) <= 20
+
+@nexa.check
+def tidy(row):
+    return len(row["response"]) <= 40
+"""
+
+
+def test_two_checks_of_one_name_in_a_file_are_an_error_that_names_both(
+    judge_rows: Any, workspace: Workspace
+) -> None:
+    """The later does not win in silence."""
+    twice = workspace.plugins_path / "twice.py"
+    twice.write_text(TWICE)
+    with pytest.raises(NexaError) as refused:
+        judge_rows({"check": ["tidy"]})
+    assert f"offered as 'tidy': at {twice}:4 and at {twice}:8" in str(refused.value)
+
+
+def test_two_checks_of_one_name_in_two_files_are_an_error_that_names_both(
+    judge_rows: Any, workspace: Workspace
+) -> None:
+    """Neither wins, whichever file comes first."""
+    (workspace.plugins_path / "twice.py").write_text(MINE.partition("@nexa.judge")[0])
+    with pytest.raises(PluginConflictError, match=r"'short' is offered by mine .* and by twice "):
+        judge_rows({"check": ["short"]})

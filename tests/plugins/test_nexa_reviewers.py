@@ -284,3 +284,12 @@ def test_a_metrics_column_is_read_from_its_options_alone(metric: str, column: st
     one = check(metric, 9, 43, threshold=0.05)
     evidence = Evidence(1, 3, (one,), {}, {}, columns={"a": "plan", "b": "response"})
     assert _column(one, evidence) == column
+
+
+def test_two_rules_of_one_metric_and_op_are_an_error():
+    """The later would win in silence; rules of other ops stand beside each other."""
+    spec = nexa_reviewers.register_reviewers()[0]
+    rule = {"moves": [], "why": "nothing mends it"}
+    with pytest.raises(ValueError, match="rules 1 and 3 of 'my_rate' both have no `op`"):
+        spec.options().model_validate({"rules": {"my_rate": [rule, {**rule, "op": "below"}, rule]}})
+    spec.options().model_validate({"rules": {"my_rate": [rule, {**rule, "op": "below"}]}})
