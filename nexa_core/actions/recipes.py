@@ -68,12 +68,23 @@ def _trl(manifest: Mapping[str, Any], data: str) -> str:
 
 
 def _axolotl(manifest: Mapping[str, Any], data: str) -> str:
+    """The keys of `AxolotlInputConfig` and `SFTDataset` (src/axolotl/utils/schemas at 067b021, July 2026).
+
+    Of ShareGPT's roles its default map knows human, gpt, system and tool, not those of tool calls
+    (prompt_strategies/chat_template.py); `tools` may be JSON text there.
+    """
     forms: dict[str, dict[str, Any]] = {
         "messages": {"type": "chat_template", "field_messages": "messages"},
         "sharegpt": {
             "type": "chat_template",
             "field_messages": "conversations",
             "message_property_mappings": {"role": "from", "content": "value"},
+            "roles": {
+                "user": ["human"],
+                "assistant": ["gpt", "function_call"],
+                "system": ["system"],
+                "tool": ["observation"],
+            },
         },
         "alpaca": {"type": "alpaca"},
         "prompt-completion": {
@@ -110,24 +121,48 @@ def _axolotl(manifest: Mapping[str, Any], data: str) -> str:
 
 
 def _unsloth(manifest: Mapping[str, Any], data: str) -> str:
+    """A script that hands token ids and labels over.
+
+    Unsloth's own `sft_prepare_dataset` (unsloth_zoo/dataset_utils.py, 2026; issues 2658, 3399 and 4486 of
+    unslothai/unsloth) takes columns `labels`, `input_ids` or one of text, and refuses `messages` and
+    `prompt`/`completion` without a `formatting_func`, by which nothing would be masked.
+    """
+    encode = _ENCODE_CHAT if manifest["format"] == "messages" else _ENCODE_TEXT
     return f'''"""Run in this folder: python train.py"""
 
 from unsloth import FastLanguageModel  # before trl, which it changes
 
+import json
+
 from datasets import load_dataset
 from trl import SFTConfig, SFTTrainer
 
+LONGEST = 2048
 model, tokenizer = FastLanguageModel.from_pretrained(
-    {STUDENT!r}, max_seq_length=2048, load_in_4bit=True
+    {STUDENT!r}, max_seq_length=LONGEST, load_in_4bit=True
 )
-model = FastLanguageModel.get_peft_model(model, r=16, lora_alpha=32)
+model = FastLanguageModel.get_peft_model(
+    model, r=16, lora_alpha=32, random_state={manifest["seed"]}
+)
+
+
+def encode(row):
+    """Token ids, and labels for the answer alone."""
+{encode}
+    asked = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    said = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    ids = (asked + said)[:LONGEST]
+    return {{"input_ids": ids, "labels": ([-100] * len(asked) + said)[:LONGEST], "attention_mask": [1] * len(ids)}}
+
+
+rows = load_dataset({data!r}, split="train")
 trainer = SFTTrainer(
     model=model,
     processing_class=tokenizer,
-    train_dataset=load_dataset({data!r}, split="train"),
+    train_dataset=rows.map(encode, remove_columns=rows.column_names),
     args=SFTConfig(
         output_dir="student",
-        max_length=2048,
+        max_length=LONGEST,
         per_device_train_batch_size=2,
         gradient_accumulation_steps=8,
         num_train_epochs=3,
@@ -139,6 +174,18 @@ trainer = SFTTrainer(
 trainer.train()
 trainer.save_model("student")
 '''
+
+
+_ENCODE_TEXT = '''    prompt, answer = row["prompt"], row["completion"] + tokenizer.eos_token'''
+_ENCODE_CHAT = '''    tools = json.loads(row["tools"]) if row.get("tools") else None
+    turns = [{key: value for key, value in turn.items() if value} for turn in row["messages"]]
+    prompt, whole = (
+        tokenizer.apply_chat_template(part, tools=tools, tokenize=False, **ending)
+        for part, ending in ((turns[:-1], {"add_generation_prompt": True}), (turns, {}))
+    )
+    if not whole.startswith(prompt):  # a template that words an answer otherwise once it is there
+        prompt = ""
+    answer = whole[len(prompt) :]'''
 
 
 def _yaml(command: str, settings: Mapping[str, Any]) -> str:

@@ -143,8 +143,7 @@ class LiteLLMModel:
         modes: list[Mode] = []
         if litellm.supports_response_schema(model=self._model):
             modes.append("schema")
-        # With tools LiteLLM imports `mcp`, which it does not bring along.
-        modes += ["tool"] if "tool_choice" in takes and find_spec("mcp") else []
+        modes += ["tool"] if "tool_choice" in takes else []
         modes += ["object"] if "response_format" in takes else []
         return FormChoice((*modes, "plain"), self._role.structured)
 
@@ -166,6 +165,9 @@ class LiteLLMModel:
         if request.schema:
             settings |= write_form(request.schema, mode)
             prompt = tell_form(prompt, request.schema, mode)
+        if "tools" in settings and find_spec("mcp") is None:
+            # To look for MCP servers among the tools it imports a package that it does not bring along.
+            settings["_skip_mcp_handler"] = True
         if self._role.api == "chat":
             messages = _write_messages(prompt)
             return await litellm.acompletion(model=self._model, messages=messages, **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import os
@@ -225,6 +226,36 @@ def test_other_recipes_hold_together(tmp_path: Path, workspace: Workspace) -> No
     made = make_dataset(tmp_path / "chat")
     export_dataset(str(made), f"dir:{tmp_path / 'py'}", "unsloth", workspace=workspace)
     compile((tmp_path / "py" / "train.py").read_text(), "train.py", "exec")
+
+
+@pytest.mark.parametrize("exporter", [Messages(), PromptCompletion()], ids=lambda e: type(e).__name__)
+def test_unsloths_recipe_learns_answers_alone(
+    tmp_path: Path, workspace: Workspace, exporter: Any
+) -> None:
+    """Its `encode` gives what the trainer takes as it is: ids, and labels where the answer stands."""
+    pytest.importorskip("transformers")
+    import nexa_tiny
+    from transformers import AutoTokenizer
+
+    weights = next(Path(nexa_tiny.__file__).parent.rglob("*.safetensors")).parent
+    tokenizer = AutoTokenizer.from_pretrained(weights)
+    tokenizer.chat_template = (
+        "{% for turn in messages %}{{ turn.role }}: {{ turn.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    made = make_dataset(tmp_path / "run", exporter)
+    export_dataset(str(made), f"dir:{tmp_path / 'py'}", "unsloth", workspace=workspace)
+    program = ast.parse((tmp_path / "py" / "train.py").read_text())
+    program.body = [part for part in program.body if isinstance(part, ast.FunctionDef)]
+    scope: dict[str, Any] = {"tokenizer": tokenizer, "json": json, "LONGEST": 2048}
+    exec(compile(program, "train.py", "exec"), scope)
+    first = json.loads((tmp_path / "py" / "dataset" / "train.jsonl").read_text().split("\n")[0])
+    encoded = scope["encode"](first)
+    learned = [one for one in encoded["labels"] if one != -100]
+    said = first["completion"] if "completion" in first else first["messages"][-1]["content"]
+    assert said in tokenizer.decode(learned) and len(learned) < len(encoded["input_ids"])
+    assert encoded["input_ids"][-len(learned) :] == learned
+    assert len(encoded["labels"]) == len(encoded["attention_mask"]) == len(encoded["input_ids"])
 
 
 @pytest.mark.slow
