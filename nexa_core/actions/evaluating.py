@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nexa_core.actions.carrying import stopping_on_signals
+from nexa_core.actions.registered import mark_by_plans
 from nexa_core.documents import parse_yaml
 from nexa_core.engine.arms import Arm
 from nexa_core.engine.binding import bind
@@ -65,7 +66,8 @@ def evaluate_models(
     """Ask every model every item, greedily, and compare each with each; `comparison.json` as JSON.
 
     Models are references (`hf/NAME`, `openai/NAME`) or roles of the pipeline file. What was answered
-    and judged before for the same items, scorer and model is not asked again.
+    and judged before for the same items, scorer and model is not asked again. `marks` say how it stands
+    to the plans that runs registered for these items.
 
     Raises:
         UsageError: No items are named, a model comes twice, or the evaluation could not succeed.
@@ -79,6 +81,7 @@ def evaluate_models(
     items, settings = bind_items(plan), pipeline.evaluate
     assert items is not None and settings is not None
     scoring, arms = bind_scoring(plan, settings), _make_arms(plan, asked, models)
+    marks = mark_by_plans(workspace.reviews_path, items, arms, scoring.name, settings)
     arms[0].request(items.rows[0])  # a prompt that does not fit is found before anything is paid
     folder = asked.out or workspace.artifacts_path / FOLDER / _name_folder(items, scoring)
     make_folder(folder, 2)
@@ -86,11 +89,12 @@ def evaluate_models(
     with RunLock.acquire(folder), stopping_on_signals(stop):
         spent = read_evaluation_money(folder)
         dispatch = Dispatch(make_budget(pipeline.budget, spent), stop.check, on_event)
-        work = _ask(plan, items, arms, scoring, folder, dispatch, _warn_of_itself(pipeline))
+        told = {"warnings": _warn_of_itself(pipeline), "marks": marks}
+        work = _ask(plan, items, arms, scoring, folder, dispatch, told)
         found: Evaluation = run_async(work)
     budget = dispatch.budget
     cost = (budget.settled.total() + budget.at_risk.total()) / NANO
-    return {**found.as_json(), "folder": str(folder), "cost_usd": cost}
+    return {**found.as_json(), "marks": marks, "folder": str(folder), "cost_usd": cost}
 
 
 def declare_evaluation(models: Sequence[str], asked: Asked, workspace: Workspace) -> Pipeline:
@@ -211,15 +215,13 @@ async def _ask(
     scoring: Scoring,
     folder: Path,
     dispatch: Dispatch,
-    warnings: Sequence[str],
+    told: Mapping[str, Sequence[str]],
 ) -> Evaluation:
     pairs = list(itertools.combinations([arm.name for arm in arms], 2))
     over = plan.pipeline.fail_over
     try:
         async with dispatch:
-            return await evaluate(
-                items, arms, scoring, folder, dispatch, over, pairs, warnings=warnings
-            )
+            return await evaluate(items, arms, scoring, folder, dispatch, over, pairs, **told)
     finally:
         await plan.models.aclose()
 

@@ -209,6 +209,8 @@ def show_evaluation(found: Mapping[str, Any]) -> RenderableType:
         look.columns(arms, right=(1, 2)),
         look.columns(pairs, right=(1,)) if pairs else None,
         look.blank(),
+        *(look.say(mark, "dim") for mark in found["marks"]),
+        look.blank(),
         look.columns([("cost", show_usd(found["cost_usd"])), ("folder", str(found["folder"]))]),
     )
 

@@ -64,6 +64,33 @@ def test_two_models_are_compared(pipeline, invoke, server, golden):
     golden("evaluate-models.txt", shown)
 
 
+def test_an_evaluation_says_how_it_stands_to_a_registered_plan(pipeline, invoke, workspace_path):
+    """Exploratory where no run registered a plan; as one that did, or with what differs."""
+    asked = ("evaluate", "one", "--pipeline", pipeline, "--json")
+    (mark,) = json.loads(invoke(*asked).out)["marks"]
+    assert mark.startswith("exploratory: no plan is on record")
+    whole = json.loads((workspace_path / "compare.yaml").read_text())
+    (workspace_path / "rows.jsonl").write_text("".join(f'{{"id": {n}}}\n' for n in range(30)))
+    whole |= {"source": {"path": "rows.jsonl"}, "scale": {"rows": "all"}}
+    whole |= {"package": {"format": "messages", "prompt": "id"}}
+    written = {"into": "response", "sampling": {"max_tokens": 20}}
+    whole["steps"][0]["generate"] |= {"model": "two", **written}
+    whole["evaluate"]["arms"] = ["base"]
+    (workspace_path / "run.yaml").write_text(json.dumps(whole))
+    assert invoke("run", "run.yaml", "--run-id", "planned").code == 0
+    found = json.loads(invoke(*asked).out)
+    (mark,) = found["marks"]
+    assert mark.startswith("as the plan that run 'planned' registered")
+    assert json.loads((Path(found["folder"]) / "comparison.json").read_text())["marks"] == [mark]
+    other = ("--scorer", "exact", "--set", "evaluate.alpha=0.01")
+    (mark,) = json.loads(invoke(*asked, *other).out)["marks"]
+    assert "scored by exact where contains was registered; alpha 0.01 where 0.05" in mark
+    record = next((workspace_path / "reviews" / "planned").glob("*evaluation_plan.json"))
+    record.write_text(record.read_text().replace('"contains"', '"exact"'))
+    (mark,) = json.loads(invoke(*asked, *other).out)["marks"]
+    assert mark.startswith("exploratory")
+
+
 def test_a_judge_scores_models(pipeline, invoke):
     """The judge is a role of the file, asked through the engine; its verdicts lie beside the predictions."""
     asked = ("evaluate", "one", "two", "--pipeline", pipeline, "--scorer", json.dumps(JUDGED))
