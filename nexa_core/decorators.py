@@ -71,7 +71,7 @@ def _mark(function: Function, spec: Spec) -> Function:
         PluginConflictError: Its file has made another function of that name one already.
     """
     earlier = getattr(function, "__globals__", {}).get(function.__name__)
-    if hasattr(earlier, _MARK):
+    if callable(earlier) and hasattr(earlier, _MARK):
         first, second = (_place(each) for each in (earlier, function))
         if first.path == second.path and first.line != second.line:
             raise PluginConflictError(

@@ -176,8 +176,8 @@ trainer.save_model("student")
 '''
 
 
-_ENCODE_TEXT = '''    prompt, answer = row["prompt"], row["completion"] + tokenizer.eos_token'''
-_ENCODE_CHAT = '''    tools = json.loads(row["tools"]) if row.get("tools") else None
+_ENCODE_TEXT = """    prompt, answer = row["prompt"], row["completion"] + tokenizer.eos_token"""
+_ENCODE_CHAT = """    tools = json.loads(row["tools"]) if row.get("tools") else None
     turns = [{key: value for key, value in turn.items() if value} for turn in row["messages"]]
     prompt, whole = (
         tokenizer.apply_chat_template(part, tools=tools, tokenize=False, **ending)
@@ -185,7 +185,7 @@ _ENCODE_CHAT = '''    tools = json.loads(row["tools"]) if row.get("tools") else 
     )
     if not whole.startswith(prompt):  # a template that words an answer otherwise once it is there
         prompt = ""
-    answer = whole[len(prompt) :]'''
+    answer = whole[len(prompt) :]"""
 
 
 def _yaml(command: str, settings: Mapping[str, Any]) -> str:

@@ -35,7 +35,9 @@ def mark_by_plans(
         other = list(_differ(terms, items, arms, scorer, settings))
         named = f"the plan that run '{run}' registered ({plan.hash[:8]})"
         same = "same items, scorer, prompts and test, other arms"
-        marks.append(f"differs from {named}: {'; '.join(other)}" if other else f"as {named}: {same}")
+        marks.append(
+            f"differs from {named}: {'; '.join(other)}" if other else f"as {named}: {same}"
+        )
     return marks or [NOT_PLANNED]
 
 

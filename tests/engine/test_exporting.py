@@ -228,14 +228,17 @@ def test_other_recipes_hold_together(tmp_path: Path, workspace: Workspace) -> No
     compile((tmp_path / "py" / "train.py").read_text(), "train.py", "exec")
 
 
-@pytest.mark.parametrize("exporter", [Messages(), PromptCompletion()], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "exporter", [Messages(), PromptCompletion()], ids=lambda e: type(e).__name__
+)
 def test_unsloths_recipe_learns_answers_alone(
     tmp_path: Path, workspace: Workspace, exporter: Any
 ) -> None:
     """Its `encode` gives what the trainer takes as it is: ids, and labels where the answer stands."""
     pytest.importorskip("transformers")
-    import nexa_tiny
     from transformers import AutoTokenizer
+
+    import nexa_tiny
 
     weights = next(Path(nexa_tiny.__file__).parent.rglob("*.safetensors")).parent
     tokenizer = AutoTokenizer.from_pretrained(weights)

@@ -102,14 +102,15 @@ def fold_by_character(text: str, width: int) -> list[str]:
     """Folding as it is meant: a line takes what fits, and breaks at a space where that leaves a third."""
     lines = []
     for line in make_visible(text).replace("\t", "    ").split("\n"):
-        while cells_of(line) > width:
-            fits = [n for n in range(len(line)) if cells_of(line[:n]) <= width]
+        left = line
+        while cells_of(left) > width:
+            fits = [n for n in range(len(left)) if cells_of(left[:n]) <= width]
             stop = max(fits[-1], 1)
-            at = stop if line[stop] == " " else line.rfind(" ", 0, stop)
+            at = stop if left[stop] == " " else left.rfind(" ", 0, stop)
             at = at if at > width // 3 else stop
-            lines.append(line[:at])
-            line = line[at + 1 :] if line[at] == " " else line[at:]
-        lines.append(line)
+            lines.append(left[:at])
+            left = left[at + 1 :] if left[at] == " " else left[at:]
+        lines.append(left)
     return lines
 
 
