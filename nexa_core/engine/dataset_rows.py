@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from nexa_core.engine.candidates import Choosing, choose
 from nexa_core.engine.items import normalise_text
 from nexa_core.engine.mixing import MIXED, MixSource
+from nexa_core.engine.sources import as_text
 from nexa_core.engine.splitting import place_source
 from nexa_core.errors import UsageError, boundary
 from nexa_core.protocols import Exporter
@@ -108,10 +109,19 @@ def read_rows(
     size = max(file.metadata.num_rows, 1) if whole else BATCH_ROWS
     for batch in file.iter_batches(batch_size=size, columns=own):
         arrays = [
-            batch[f.name].cast(f.type) if f.name in own else pa.nulls(len(batch), f.type)
+            _as_type(batch[f.name], f.type) if f.name in own else pa.nulls(len(batch), f.type)
             for f in fields
         ]
         yield pa.table(arrays, schema=wanted)
+
+
+def _as_type(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The values in the type that all shards agree on; text, where they agree on none, as JSON."""
+    if values.type == kind:
+        return values
+    if pa.types.is_string(kind) and not pa.types.is_null(values.type):
+        return as_text(values.to_pylist())
+    return values.cast(kind)
 
 
 def read_shards(

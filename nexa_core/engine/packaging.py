@@ -18,6 +18,7 @@ from nexa_core.engine.dataset_files import hash_files, replace_folder
 from nexa_core.engine.dataset_rows import Packaging, RowSorter, find_cutoff, read_shards
 from nexa_core.engine.dataset_writing import DatasetWriter
 from nexa_core.engine.package_settings import require_columns
+from nexa_core.engine.sources import OWN_COLUMNS
 from nexa_core.engine.splitting import Split, Splits
 from nexa_core.errors import ManifestError, UsageError
 from nexa_core.records import content_hash
@@ -168,7 +169,11 @@ def _hash_inputs(shards: Sequence[Path], parts: Sequence[Part], origin: Origin) 
 
 
 def unify_schemas(shards: Sequence[Path]) -> pa.Schema:
-    """The columns of all shards; ManifestError where two disagree about a type."""
+    """The columns of all shards; where shards disagree about a type, the one that holds all, else text.
+
+    Raises:
+        ManifestError: They disagree about one of nexa's own columns, or one cannot be read.
+    """
     if not shards:
         raise UsageError(
             "There is nothing to package: no shard is committed.", "Run the pipeline first."
@@ -184,11 +189,24 @@ def unify_schemas(shards: Sequence[Path]) -> pa.Schema:
     stated = pa.schema([("state", pa.string()), ("reason", pa.string())])
     try:
         return pa.unify_schemas([*schemas, stated], promote_options="permissive")
+    except pa.ArrowException:
+        names = dict.fromkeys(name for schema in [*schemas, stated] for name in schema.names)
+        return pa.schema([_unify_column(name, [*schemas, stated]) for name in names])
+
+
+def _unify_column(name: str, schemas: Sequence[pa.Schema]) -> pa.Field:
+    types = dict.fromkeys(schema.field(name).type for schema in schemas if name in schema.names)
+    alone = [pa.schema([(name, kind)]) for kind in types]
+    try:
+        return pa.unify_schemas(alone, promote_options="permissive").field(name)
     except pa.ArrowException as cause:
-        raise ManifestError(
-            f"The shards disagree about the type of a column: {cause}.",
-            "Package the runs one by one.",
-        ) from cause
+        if name in OWN_COLUMNS:
+            told = " and ".join(map(str, types))
+            raise ManifestError(
+                f"The shards disagree about the type of '{name}': {told}.",
+                "Package the runs one by one.",
+            ) from cause
+        return pa.field(name, pa.string())
 
 
 def _write_rows(

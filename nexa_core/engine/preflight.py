@@ -96,6 +96,7 @@ def check_prompts(plan: Plan) -> None:
     known = {*plan.source_columns, "id"}
     for step in plan.pipeline.steps:
         prompt = plan.prompts.get(step.id)
+        known |= set(step.vary) if isinstance(step, GenerateStep) else set()
         if prompt is not None:
             given = _judged(plan) if isinstance(step, JudgeStep) else set()
             missing = [name for name in prompt.inputs if name not in known | given]
@@ -108,7 +109,7 @@ def check_prompts(plan: Plan) -> None:
                     plan.pipeline.place(step.id),
                 )
         if isinstance(step, GenerateStep):
-            known |= {step.into, *step.vary}
+            known |= {step.into}
 
 
 def _judged(plan: Plan) -> set[str]:

@@ -212,7 +212,7 @@ def rows_table(rows: Sequence[SourceRow]) -> pa.Table:
     """Source rows as one table: their columns, then `id` and `source_id`."""
     names = list(dict.fromkeys(itertools.chain.from_iterable(row.columns for row in rows)))
     arrays = [
-        _column(flatten_column(name, [row.columns.get(name) for row in rows])) for name in names
+        as_column(flatten_column(name, [row.columns.get(name) for row in rows])) for name in names
     ]
     arrays += [pa.array([row.row_id for row in rows]), pa.array([row.source_id for row in rows])]
     return pa.table(arrays, names=[*names, "id", "source_id"])
@@ -234,14 +234,26 @@ def fingerprint(source: Source) -> str:
     return digest.hexdigest()
 
 
-def _column(values: list[Any]) -> pa.Array:
+def as_column(values: Sequence[Any]) -> pa.Array:
+    """Values as a column: of one type, or where they have no common one as text, in JSON."""
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         # Rows that disagree on a type, and integers over 64 bits, keep their values as text.
-        return pa.array(
-            [v if v is None or isinstance(v, str) else canonical_json(v) for v in values]
-        )
+        return as_text(values)
+
+
+def as_text(values: Sequence[Any]) -> pa.Array:
+    """A column of text: what is no text is written as JSON, and what JSON has not as Python says it."""
+    written = [v if v is None or isinstance(v, str) else _write(v) for v in values]
+    return pa.array(written, pa.string())
+
+
+def _write(value: Any) -> str:
+    try:
+        return canonical_json(value)
+    except TypeError:  # a date, bytes
+        return str(value)
 
 
 def _parse_line(line: bytes, number: int) -> Row | Exception:

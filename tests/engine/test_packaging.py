@@ -199,6 +199,26 @@ def test_shards_may_differ_in_columns(tmp_path: Path) -> None:
     assert scores == [{"clear": 1.5, "answers": None}, {"clear": None, "answers": 1.0}]
 
 
+def test_a_column_that_changes_its_type_becomes_text(tmp_path: Path) -> None:
+    """Numbers stay numbers where one type holds all of them; else each value is as JSON writes it."""
+    rows = [
+        make_row(0, level=1, size=1, tags=["a"], when=None),
+        make_row(2, level="two", size=2.5, tags="b", when=None),
+        make_row(4, level=False, size=4, tags={"c": True}, when="now"),
+    ]
+    packaging = make_packaging("{{ level }} {{ size }} {{ tags }} {{ prompt }}", validation=0.0)
+    result = package(write_shards(tmp_path, rows, size=1), tmp_path / "d", packaging, ORIGIN)
+    asked = [row["prompt"].split(" What")[0] for row in read_split(result.folder / "data", "train")]
+    assert asked == ['1 1.0 ["a"]', "two 2.5 b", 'false 4.0 {"c":true}']
+
+
+def test_own_columns_must_agree(tmp_path: Path) -> None:
+    """Scores that are text were not written by nexa: the column and both types are named."""
+    shards = write_shards(tmp_path, [make_row(0), make_row(2, scores="high")], size=1)
+    with pytest.raises(ManifestError, match=r"'scores': struct<clear: double> and string"):
+        package(shards, tmp_path / "d", make_packaging(), ORIGIN)
+
+
 def test_what_is_packaged_already_is_left_alone(tmp_path: Path) -> None:
     """The same rows packaged in the same way change nothing; another split makes a new dataset."""
     shards = write_shards(tmp_path, [make_row(n) for n in range(40)])

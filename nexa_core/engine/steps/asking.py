@@ -11,6 +11,7 @@ import pyarrow as pa
 from nexa_core.engine.batch import Batch
 from nexa_core.engine.calls import Outcome
 from nexa_core.engine.requests import Subject
+from nexa_core.engine.sources import as_column
 from nexa_core.engine.steps.stream import Stream, in_groups, side_by_side
 from nexa_core.engine.tries import Caller
 from nexa_core.errors import PromptFileError
@@ -109,12 +110,21 @@ def note_calls(
 def draw_columns(
     vary: Mapping[str, Sequence[Any]], seed: int, subjects: Sequence[Subject]
 ) -> dict[str, list[Any]]:
-    """One value a row for each varied column, drawn by the run's seed and the row's identity."""
+    """One value a row for each varied column, drawn by the run's seed and the row's identity.
+
+    The values are those of `as_column`: alike, whichever of them a batch happens to draw.
+    """
     drawn: dict[str, list[Any]] = {}
-    for name, values in vary.items():
+    for name, values in vary_types(vary).items():
         generators = (
             np.random.default_rng([seed, int(s.source_id, 16), s.sample, *name.encode()])
             for s in subjects
         )
-        drawn[name] = [values[int(rng.integers(len(values)))] for rng in generators]
+        choices = values.to_pylist()
+        drawn[name] = [choices[int(rng.integers(len(choices)))] for rng in generators]
     return drawn
+
+
+def vary_types(vary: Mapping[str, Sequence[Any]]) -> dict[str, pa.Array]:
+    """The values to draw from as columns of one type each."""
+    return {name: as_column(list(values)) for name, values in vary.items()}

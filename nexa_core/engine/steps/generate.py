@@ -21,6 +21,7 @@ from nexa_core.engine.steps.asking import (
     render_rows,
     scatter,
     subjects_of,
+    vary_types,
 )
 from nexa_core.engine.steps.stream import Stream
 from nexa_core.engine.tries import Caller
@@ -54,8 +55,8 @@ class Generate:
             return batch
         everyone = np.arange(len(batch))
         drawn = draw_columns(self.vary, self.seed, subjects_of(batch, everyone))
-        for name, values in drawn.items():
-            batch = batch.with_column(name, pa.array(values))
+        for name, choices in vary_types(self.vary).items():
+            batch = batch.with_column(name, pa.array(drawn[name], choices.type))
         return batch
 
     async def _answer(self, batch: Batch) -> Batch:
