@@ -134,12 +134,12 @@ def test_preview_shows_rows_and_decisions(pipeline, invoke):
 )
 def test_an_interrupted_run_goes_on(pipeline, workspace, invoke, number, code):
     """A signal brings the run to a safe end and its own exit code; resume loses and doubles nothing."""
-    write_rows(workspace / "rows.jsonl", 1500, empty=0)
+    write_rows(workspace / "rows.jsonl", 500, empty=0)
     (workspace / "plugins").mkdir()
     (workspace / "plugins/slow.py").write_text(SLOW)
     pipeline.write_text(
         PIPELINE.replace("[empty]", "[empty, slow]").replace(
-            "rows: all", "rows: all, shard_rows: 100"
+            "rows: all", "rows: all, shard_rows: 50"
         )
     )
     command = [*NEXA, "run", "look.yaml", "--run-id", "one", "--json"]
@@ -151,11 +151,11 @@ def test_an_interrupted_run_goes_on(pipeline, workspace, invoke, number, code):
         out, _ = run.communicate(timeout=120)
     assert run.returncode == code and json.loads(out)["status"] == "interrupted"
     left = json.loads(invoke("status", "--json").out)
-    assert left["status"] == "interrupted" and 0 < left["rows"]["accepted"] < 1500
+    assert left["status"] == "interrupted" and 0 < left["rows"]["accepted"] < 500
     resumed = json.loads(invoke("resume", "--json").out)
-    assert resumed["status"] == "done" and resumed["rows"]["accepted"] == 1500
+    assert resumed["status"] == "done" and resumed["rows"]["accepted"] == 500
     counted = invoke("query", "select count(*), count(distinct source_id) from rows", "--json")
-    assert json.loads(counted.out)["rows"] == [[1500, 1500]]
+    assert json.loads(counted.out)["rows"] == [[500, 500]]
 
 
 def wait_for(path: Path) -> None:

@@ -124,10 +124,14 @@ def test_a_finished_run_is_resumed_without_a_call(
 
 POINTS = [
     "shard-before-rename",
-    "manifest-after-append",
     *(
         pytest.param(point, marks=pytest.mark.slow)
-        for point in ("shard-after-rename", "shard-after-dirsync", "manifest-before-append")
+        for point in (
+            "shard-after-rename",
+            "shard-after-dirsync",
+            "manifest-before-append",
+            "manifest-after-append",
+        )
     ),
 ]
 

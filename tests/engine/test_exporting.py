@@ -153,6 +153,7 @@ def hub() -> Iterator[tuple[str, dict[str, Any]]]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_the_hub_gets_a_private_repository(
     tmp_path: Path, workspace: Workspace, hub: tuple[str, dict[str, Any]]
 ) -> None:

@@ -110,6 +110,7 @@ def test_a_drift_that_is_signed_to_stop_ends_the_run(
     assert sum(unit.source_rows for unit in outcome.units) == before
 
 
+@pytest.mark.slow
 def test_drift_can_be_left_unwatched(
     run: Any, watched: dict[str, Any], workspace: Workspace
 ) -> None:
@@ -136,6 +137,7 @@ def test_a_scale_whose_gate_cannot_hold_ends_at_once_unpackaged(
     assert json.loads(summary.read_text())["decision"] == "FAIL"
 
 
+@pytest.mark.slow
 def test_what_was_under_way_at_a_pause_is_not_asked_again(
     run: Any, watched: dict[str, Any], workspace: Workspace, resume: Any, monkeypatch: Any
 ) -> None:

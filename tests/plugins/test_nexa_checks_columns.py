@@ -36,6 +36,10 @@ OWN: dict[str, dict[str, Any]] = {
     "pii": {"kinds": ["email"]},
 }
 ROW_CHECKS = [name for name, spec in CHECKS.items() if spec.over == "row"]
+QUICKER = [
+    pytest.param(name, marks=pytest.mark.slow if name == "command" else ()) for name in ROW_CHECKS
+]
+"""The same; the one that starts a program for every row goes with the slow tests."""
 
 SOME_TEXT = st.text("aé \n#Q:\u00a0.", max_size=12) | st.sampled_from(
     ["I cannot help", "a\nQ: b", "a b a b a b a b a b"]
@@ -101,7 +105,7 @@ def cut(rows: list[Any], cuts: list[int]) -> list[list[Any]]:
 CUTS = st.lists(st.integers(0, 12), max_size=3)
 
 
-@pytest.mark.parametrize("name", ROW_CHECKS)
+@pytest.mark.parametrize("name", QUICKER)
 @settings(max_examples=12, deadline=None)
 @given(rows=ROWS, cuts=CUTS)
 def test_a_row_check_judges_each_row_by_itself(name: str, rows: list[Any], cuts: list[int]) -> None:

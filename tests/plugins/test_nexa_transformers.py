@@ -367,6 +367,7 @@ def test_chat_needs_a_template(folder: Path, tmp_path: Path) -> None:
     assert asyncio.run(chatty.complete(request)) == asyncio.run(chatty.complete(same))
 
 
+@pytest.mark.slow
 def test_an_adapter_is_merged_and_changes_the_revision(
     folder: Path, model: LocalModel, tmp_path: Path
 ) -> None:

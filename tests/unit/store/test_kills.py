@@ -87,8 +87,8 @@ def torture(folder: Path, kills: int, undisturbed: list[str]) -> None:
 
 
 def test_kills_lose_and_repeat_nothing(tmp_path: Path, undisturbed: list[str]) -> None:
-    """20 kills at random moments leave the shards that no kill would have left."""
-    torture(tmp_path, 20, undisturbed)
+    """8 kills at random moments leave the shards that no kill would have left."""
+    torture(tmp_path, 8, undisturbed)
 
 
 @pytest.mark.slow
