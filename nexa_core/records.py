@@ -131,9 +131,6 @@ def floats_in(value: object) -> list[float]:
     return floats
 
 
-_PLAIN = frozenset([str, int, bool, bytes, type(None), StrictJson])
-
-
 def mend_text(text: str) -> str:
     """The text with half characters (lone surrogates) replaced, so that it can be stored as UTF-8."""
     try:
@@ -166,6 +163,10 @@ class FinishReason(StrEnum):
     LENGTH = "length"
     TOOL_CALLS = "tool_calls"
     CONTENT_FILTER = "content_filter"
+
+
+_PLAIN = frozenset([str, int, bool, bytes, type(None), StrictJson, State, FinishReason])
+"""Types that hold no float: what a reply as it is kept is made of, so that it is looked through quickly."""
 
 
 @dataclass(frozen=True, slots=True)
