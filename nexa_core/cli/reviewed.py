@@ -113,6 +113,16 @@ def _name_changes(review: Review) -> str:
 
 
 def _next(review: Review) -> RenderableType | None:
+    if review.decision == "STOP" and review.signature is None and review.phase == "pilot":
+        again = (f"nexa run FILE --reuse {review.run}", "bold")
+        over = (f'nexa gate sign {review.run} --proceed --reason "…"', "bold")
+        return look.block(
+            "To go on",
+            look.line(
+                again, ("   with what was learned; replies it has are not asked again", "dim")
+            ),
+            look.line(over, ("   overrides, and marks everything made later", "dim")),
+        )
     lines: list[tuple[str, Any]] = [(line, "bold") for line in list_signing_lines(review)]
     return look.block("To decide", *(look.line(line) for line in lines)) if lines else None
 

@@ -68,22 +68,32 @@ def next_command(outcome: Mapping[str, Any]) -> str:
 
 def _signing_lines(outcome: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a person types who decides what waits for one, each after its word."""
-    last = outcome.get("iterations", [])[-1:]
-    if outcome["status"] != "waiting" or not last or not last[0].get("waiting"):
+    if not _waits_for_signature(outcome):
         return []
+    last = outcome["iterations"][-1]
     sign = f"nexa gate sign {outcome['run']}"
-    words = ["iterate"] if last[0]["decision"] == "ITERATE" or last[0].get("changes") else []
-    lines = [("or    ", f'{sign} --{word} --reason "…"') for word in (*words, "proceed", "stop")]
+    lines = [("or    ", f'{sign} --{word} --reason "…"') for word in ("proceed", "stop")]
+    if last["decision"] == "ITERATE" or last.get("changes"):
+        more = "" if last.get("changes") else " --set PATH=…"
+        lines.insert(0, ("or    ", f'{sign} --iterate --reason "…"{more}'))
     screens = ("or    ", f"nexa watch {outcome['run']}    see, sign and go on, on screens")
     return [*lines, ("then  ", f"nexa resume {outcome['run']}"), screens]
 
 
+def _waits_for_signature(outcome: Mapping[str, Any]) -> bool:
+    last = outcome.get("iterations", [])[-1:]
+    return outcome["status"] == "waiting" and bool(last) and bool(last[0].get("waiting"))
+
+
 def _head(outcome: Mapping[str, Any]) -> RenderableType:
     status = outcome["status"]
+    told = _ENDINGS.get(status, status)
+    if status == "waiting" and _waits_for_signature(outcome):
+        told = "waits for your decision"
     return look.line(
         (outcome["run"], "bold"),
         " ",
-        (_ENDINGS.get(status, status), look.style_of(status)),
+        (told, look.style_of(status)),
         f" after {show_span(outcome['wall_s'])}",
     )
 

@@ -62,7 +62,11 @@ def _outlook(check: GateCheck) -> str:
         return " More rows of this kind will not pass: the parameters must change."
     if check.rows_needed is None:
         return " No number of rows within this iteration's cap can pass it any more."
-    chance = "" if check.chance is None else f"; chance to pass within the cap {check.chance:.0%}"
+    chance = (
+        ""
+        if check.chance is None
+        else f"; chance to pass within the cap {100 * check.chance:.0f} %"
+    )
     return f" {check.rows_needed:,} more rows without a failure would pass{chance}."
 
 

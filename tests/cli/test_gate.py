@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from nexa_core import gates
 from nexa_core.gates import Gate, Look, Rule
@@ -124,3 +126,32 @@ def test_the_golden_decisions_are_what_the_gate_decides(reviewed) -> None:
     assert (first.decision, first.changes) == (Decision.ITERATE, {T: [1.0, 0.4]})
     assert (second.decision, second.waiting, second.changes) == ("ITERATE", True, {T: [0.4, 0.2]})
     assert second.track[0]["moved"] == "unclear" and "refused" in second.refused[0]
+
+
+def test_a_stop_says_how_one_can_go_on(invoke, reviewed) -> None:
+    """The last record of a campaign that is over names the new run, and what an override leaves behind."""
+    stopped = decide(2, 5, 90, 150, [], [reviewed[0]])
+    (Path("reviews") / "demo-1" / stopped.file_name).write_bytes(stopped.as_bytes())
+    told = invoke("gate", "show", "demo-1").out
+    assert "STOP" in told and "What was learned" in told
+    assert "nexa run FILE --reuse demo-1" in told
+    assert 'nexa gate sign demo-1 --proceed --reason "…"' in told
+
+
+def test_a_run_that_waits_for_a_signature_says_what_to_type() -> None:
+    """Without a proposal ITERATE needs a value, and the line has room for it; the screens are named too."""
+    from nexa_core.cli.summary import show_outcome
+
+    last = {"n": 1, "decision": "ITERATE", "reason": "vetoed", "checks": [], "changes": {}}
+    outcome = {
+        "run": "r",
+        "status": "waiting",
+        "wall_s": 1.0,
+        "iterations": [{**last, "waiting": True}],
+    }
+    console = Console(width=120, file=StringIO())
+    console.print(show_outcome(outcome))
+    told = console.file.getvalue()
+    assert "r waits for your decision" in told
+    assert 'nexa gate sign r --iterate --reason "…" --set PATH=…' in told
+    assert "nexa watch r" in told

@@ -211,7 +211,7 @@ def test_the_markdown_says_it_in_plain_words():
     assert "| respond.sampling.temperature | 1.0 | 0.3 |" in failed
     extended = reviews.render_review(decide(1, 113))
     assert (
-        "53 more rows without a failure would pass; chance to pass within the cap 91%" in extended
+        "53 more rows without a failure would pass; chance to pass within the cap 91 %" in extended
     )
 
 
