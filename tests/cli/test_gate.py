@@ -133,7 +133,7 @@ def test_a_stop_says_how_one_can_go_on(invoke, reviewed) -> None:
     stopped = decide(2, 5, 90, 150, [], [reviewed[0]])
     (Path("reviews") / "demo-1" / stopped.file_name).write_bytes(stopped.as_bytes())
     told = invoke("gate", "show", "demo-1").out
-    assert "STOP" in told and "What was learned" in told
+    assert "STOP" in told
     assert "nexa run FILE --reuse demo-1" in told
     assert 'nexa gate sign demo-1 --proceed --reason "…"' in told
 
