@@ -1,3 +1,4 @@
+# ruff: noqa: TC004 - the fixture `_load` imports the same when the first test runs
 """Local models, against small random ones written to disk and against transformers' own code."""
 
 from __future__ import annotations
@@ -7,24 +8,51 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
-import transformers
-from scipy.stats import chisquare
-from transformers.generation import logits_process
 
 from nexa_core import Completion, Message, PreflightError, Request, Role, UnknownNameError
-from nexa_transformers import decoding, register_models, sampling
-from nexa_transformers.batches import SharedHeadBatch
-from nexa_transformers.caches import HeadCache
-from nexa_transformers.encoding import drop_broken_end
-from nexa_transformers.loading import Loaded
-from nexa_transformers.model import LocalModel, build_local
-from nexa_transformers.weights import find_local, hash_folder
+from nexa_transformers import register_models
+
+if TYPE_CHECKING:
+    import torch
+    import transformers
+    from transformers.generation import logits_process
+
+    from nexa_transformers import decoding, sampling
+    from nexa_transformers.batches import SharedHeadBatch
+    from nexa_transformers.caches import HeadCache
+    from nexa_transformers.encoding import drop_broken_end
+    from nexa_transformers.loading import Loaded
+    from nexa_transformers.model import LocalModel, build_local
+    from nexa_transformers.weights import find_local, hash_folder
+
+MODULES = ["torch", "transformers"]
+PARTS = {
+    "transformers.generation": ["logits_process"],
+    "nexa_transformers": ["decoding", "sampling"],
+    "nexa_transformers.batches": ["SharedHeadBatch"],
+    "nexa_transformers.caches": ["HeadCache"],
+    "nexa_transformers.encoding": ["drop_broken_end"],
+    "nexa_transformers.loading": ["Loaded"],
+    "nexa_transformers.model": ["LocalModel", "build_local"],
+    "nexa_transformers.weights": ["find_local", "hash_folder"],
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _load() -> None:
+    """Import what takes ten seconds where the tests run, and not in every worker that collects them."""
+    globals().update({name: import_module(name) for name in MODULES})
+    for name, parts in PARTS.items():
+        for part in parts:
+            module = import_module(name)
+            globals()[part] = getattr(module, part, None) or import_module(f"{name}.{part}")
+
 
 END = "<|endoftext|>"
 HEAD = "Records about metals and units, each with one short answer.\n" * 3
@@ -282,6 +310,8 @@ def test_sampling_draws_the_softmax(model: LocalModel) -> None:
     counts = [sum(one.text == pieces[i] for one in found) for i in likely]
     rest = 2000 - sum(counts), 2000 - expected[likely].sum()
     assert len(likely) > 5
+    from scipy.stats import chisquare
+
     assert chisquare([*counts, rest[0]], [*expected[likely], rest[1]]).pvalue > 0.01
 
 
