@@ -177,11 +177,16 @@ def test_compare_two_columns_of_one_file(workspace, invoke):
     assert "right in B only" in done.out and "+12.5 points" in done.out
 
 
-def test_validate_shows_everything_of_a_gate_that_decides(invoke, workspace_path):
+def test_validate_shows_everything_of_a_gate_that_decides(invoke, pipeline):
     """Rows with the smoke, the error, reviewers, and also the rules for which no rows are planned."""
-    sets = ["pilot.smoke=10", "gate={extends: pilot_qc, reviewers: [policy, human]}"]
+    check = "steps=[{check: [empty, {runaway: {delimiters: ['##']}}]}]"
+    sets = [
+        check,
+        "pilot={rows: auto, smoke: 10}",
+        "gate={extends: pilot_qc, reviewers: [policy, human]}",
+    ]
     sets.append("gate.soft=[{metric: duplicate_rate, below: 0.1}]")
-    given = ["validate", "bootstrap", *(part for one in sets for part in ("--set", one))]
+    given = ["validate", "look.yaml", *(part for one in sets for part in ("--set", one))]
     told = invoke(*given).out
     for said in (
         "10 as a smoke that a FAIL ends, then 113; at most 600",

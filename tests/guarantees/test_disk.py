@@ -13,7 +13,7 @@ from nexa_core.store.journal import read_journal
 from nexa_core.store.manifest import read_manifest
 from nexa_core.store.segments import list_segments, list_units
 from nexa_core.store.shards import find_damaged
-from nexa_core.testing.chaos import Settings, serve_in_thread
+from nexa_core.testing.chaos import ChaosServer, Settings, serve_in_thread
 from nexa_core.testing.faults import armed
 
 FAILURES = ["journal-write=enospc:30", "journal-sync=eio:2", "shard-write=enospc:2"]
@@ -99,29 +99,37 @@ def check_disk(shop: Any, points: str, untouched: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory, make_shop: Any) -> list[str]:
+def server() -> Iterator[ChaosServer]:
+    """One for all runs that are compared: its address is part of every call."""
+    with serve_in_thread(Settings(text_chars=120)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def untouched(
+    tmp_path_factory: pytest.TempPathFactory, make_shop: Any, server: ChaosServer
+) -> list[str]:
     """The content of the shards that no disk failed."""
     shop = make_shop(tmp_path_factory.mktemp("whole"))
-    with serve_in_thread(Settings(text_chars=120)) as server:
-        shop.write(server.url)
-        assert shop.collect().code == 0
+    shop.write(server.url)
+    assert shop.collect().code == 0
     return shop.hashes()
 
 
 @pytest.mark.parametrize("points", FAILURES)
 def test_g12_a_failing_disk_ends_the_run_by_name(
-    shop: Any, serve: Any, untouched: list[str], points: str
+    shop: Any, server: ChaosServer, untouched: list[str], points: str
 ) -> None:
     """G12: Disk full and EIO exit non-zero with a named code, no corrupt artefact, resume completes."""
-    shop.write(serve().url)
+    shop.write(server.url)
     check_disk(shop, points, untouched)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("points", MORE)
 def test_g12_wherever_the_disk_fails(
-    shop: Any, serve: Any, untouched: list[str], points: str
+    shop: Any, server: ChaosServer, untouched: list[str], points: str
 ) -> None:
     """G12: the same at every other place where a run writes."""
-    shop.write(serve().url)
+    shop.write(server.url)
     check_disk(shop, points, untouched)
