@@ -276,7 +276,8 @@ def _parse_json(line: bytes) -> Any:
     except ValueError:  # NaN, half characters, other encodings; or no JSON, and then json says why
         return json.loads(line)
     # An integer over 64 bits comes as a float, rounded.
-    is_long = any(abs(number) >= 2**63 for number in floats_in(value))
+    floats = floats_in(value)
+    is_long = floats and any(abs(number) >= 2**63 for number in floats)
     return json.loads(line) if is_long else value
 
 

@@ -39,6 +39,9 @@ def tally_rows(
     Failed rows are outside every population but that of `failed_rate`. Rates and medians are tallied
     for every value of the columns in `slices` too.
     """
+    metrics = tuple(metrics)
+    if not metrics:
+        return {}
     measured = _measured(table)
     healthy = measured.filter(pc.not_equal(measured["state"], State.FAILED.value))
     tallies = {}
