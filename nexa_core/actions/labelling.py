@@ -90,6 +90,10 @@ def calibrate(
     """
     found = open_run(workspace.artifacts_path, run)
     path = Path(labels) if labels else workspace.reviews_path / found.id / LABELS
+    if labels and not path.exists():
+        raise UsageError(
+            f"There are no labels at '{labels}'.", "Give --labels a file or a folder that is there."
+        )
     said = {r: one for r, one in read_labels(path).items() if one.verdict != "skip"}
     judges = [step["judge"] for step in found.record["pipeline"]["steps"] if "judge" in step]
     if not judges:

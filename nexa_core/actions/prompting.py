@@ -69,7 +69,7 @@ def check_prompts(
 def _own_files(workspace: Workspace) -> list[str]:
     root = workspace.root
     found = [*sorted(root.glob("prompts/**/*.md")), *sorted(root.glob("pipelines/**/*.yaml"))]
-    return [str(path.relative_to(root)) for path in found]
+    return [str(path.relative_to(root)) for path in found if path.name != "README.md"]
 
 
 def _checked(file: str, workspace: Workspace, plugins: Plugins) -> Iterator[Prompt]:

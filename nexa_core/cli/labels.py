@@ -121,7 +121,7 @@ def _show_calibration(result: Mapping[str, Any]) -> RenderableType:
 
     head = f"{result['labels']} labels, {result['accepted_by_people']} of them accept"
     blocks = [look.block(one["judge"], _show_judge(one)) for one in result["judges"]]
-    return look.stack(look.line((result["run"], "bold"), f"  {head}"), look.blank(), *blocks)
+    return look.stack(look.line((result["run"], "bold"), f"  {head}"), *blocks)
 
 
 def _show_judge(one: Mapping[str, Any]) -> RenderableType:

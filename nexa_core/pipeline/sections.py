@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from nexa_core.errors import suggest
 from nexa_core.pipeline.roles import Count, Flag, Name, Number, Settings
 from nexa_core.pipeline.steps import Judging, Prompt, Share
 
@@ -74,7 +75,7 @@ class Accept(Settings):
     """
 
     scores: dict[str, Bound] = Field(default_factory=dict)
-    min_score: Number | None = None
+    min_score: Annotated[Number, Field(ge=0, le=1)] | None = None
     consensus: Literal["all", "any", "mean"] = "all"
     no_flags: Flag = False
     eager: Flag = True
@@ -85,6 +86,15 @@ class Accept(Settings):
     def _gather_terms(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
+        for key, given in value.items():
+            if key not in ACCEPT_KEYS and not isinstance(given, Mapping | Bound):
+                near = suggest(str(key), ACCEPT_KEYS)
+                meant = (
+                    f"the nearest key is '{near}'" if near else f"write `{key}: {{at_least: 0.5}}`"
+                )
+                raise ValueError(
+                    f"'{key}' is none of its keys, and as a score it has no bound; {meant}"
+                )
         own = {key: value[key] for key in value if key in ACCEPT_KEYS}
         return {**own, "scores": {key: value[key] for key in value if key not in ACCEPT_KEYS}}
 

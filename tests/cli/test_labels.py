@@ -120,6 +120,8 @@ def test_too_few_labels_measure_nothing(judged: Workspace, tmp_path: Path) -> No
         add_label(tmp_path, Label(row, "accept"))
     with pytest.raises(UsageError, match="needs 20 at least"):
         calibrate("j", workspace=judged, labels=str(tmp_path / "labels"))
+    with pytest.raises(UsageError, match=r"no labels at 'gone\.jsonl'"):
+        calibrate("j", workspace=judged, labels="gone.jsonl")
 
 
 def test_a_line_that_is_no_label_is_named(tmp_path: Path) -> None:

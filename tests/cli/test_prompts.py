@@ -75,6 +75,8 @@ def test_check_finds_every_fault_with_its_line(
     """A template that is none, an undeclared input and a missing column: exit 2, file and line."""
     assert ask(capsys, "check")[0] == 0
     prompts = workspace / "prompts"
+    (prompts / "README.md").write_text("What `nexa init` writes beside them is no prompt.\n")
+    assert ask(capsys, "check")[0] == 0
     (prompts / "odd.md").write_text(PROMPT.format(name="odd", inputs="topic", uses="subject"))
     (prompts / "cut.md").write_text(PROMPT.format(name="cut", inputs="", uses="topic") + "{% if %}")
     (workspace / "rows.jsonl").write_text('{"subject": "lead"}\n')

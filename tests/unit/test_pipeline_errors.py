@@ -48,6 +48,9 @@ MISTAKES = [
     ("prompt: p", "prompt: {text: a, user: b}", 7, "an inline prompt is either", ""),
     ("id: respond", "id: Respond!", 7, "text that matches", ""),
     ("- check:", "- chekc:", 8, "a step is one key: generate, check, judge or critic", ""),
+    ("{good: {at_least: 0.5}}", "{min_score: 80}", 10, "less than or equal to 1", ""),
+    ("{good: {at_least: 0.5}}", "{min_skore: 0.8}", 10, "the nearest key is 'min_score'", ""),
+    ("{good: {at_least: 0.5}}", "{good: 0.5}", 10, "write `good: {at_least: 0.5}`", ""),
     ("[empty, {", "[{a: 1, b: 2}, {", 8, "a check is written NAME or {NAME: {option: value}}", ""),
     ("{min_chars: 3}", "{on_fail: warn}", 8, "'reject' or 'flag' is needed", ""),
     (
