@@ -113,7 +113,8 @@ def _show_done(done: Mapping[str, Any]) -> RenderableType:
     from nexa_core.cli import look
 
     left = f", {done['left']} left" if done["left"] else ""
-    return look.say(f"{done['labelled']} rows of '{done['run']}' labelled{left}.")
+    rows = "row" if done["labelled"] == 1 else "rows"
+    return look.say(f"{done['labelled']} {rows} of '{done['run']}' labelled{left}.")
 
 
 def _show_calibration(result: Mapping[str, Any]) -> RenderableType:
