@@ -72,9 +72,13 @@ def encode_json(value: object) -> bytes:
 def decode_json(data: bytes) -> Any:
     """The value that `encode_json` wrote."""
     try:
-        return orjson.loads(data)
+        value = orjson.loads(data)
     except orjson.JSONDecodeError:  # lone surrogates, infinities and NaN
+        value = None
+    # An integer over 64 bits comes as a float, rounded.
+    if value is None or any(abs(number) >= 2**63 for number in floats_in(value)):
         return json.loads(data.decode("utf-8", "surrogatepass"))
+    return value
 
 
 def _embed(value: object) -> orjson.Fragment:

@@ -1,6 +1,6 @@
 """The frames of a journal: what is whole is read, what is not is never taken for whole."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nexa_core.records import encode_json
@@ -26,6 +26,7 @@ def test_frames_come_back_as_they_went_in(frames):
 
 @settings(max_examples=60)
 @given(VALUES, VALUES)
+@example(2**64, -(2**63) - 1)
 def test_what_is_json_already_is_taken_as_it_is(reply, other):
     """A reply is encoded once, for the journal and for the record of its call."""
     scan = scan_frames(encode_frame({"reply": encode_json(reply), "other": other}))
