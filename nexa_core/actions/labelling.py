@@ -44,6 +44,29 @@ class Labelling:
     rows: list[dict[str, Any]]
     done: int
     reviews: Path
+    at: int = 0
+    """The row in hand: its place among `rows`; their number when all have a verdict."""
+
+    @property
+    def row(self) -> dict[str, Any] | None:
+        """The row in hand, None after the last."""
+        return self.rows[self.at] if self.at < len(self.rows) else None
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """What a person reads of the row in hand: its columns without what only machines use."""
+        columns = self.row["columns"] if self.row else {}
+        return {name: str(value) for name, value in columns.items() if _is_text(name, value)}
+
+    def say(self, verdict: str, reason: str = "") -> None:
+        """Keep a verdict on the row in hand, and take the next one."""
+        self.label(self.rows[self.at]["row"], verdict, reason)
+        self.at += 1
+
+    def take_back(self) -> None:
+        """Take the last row in hand again, without its verdict."""
+        self.at = max(0, self.at - 1)
+        self.label(self.rows[self.at]["row"], "undo")
 
     def label(self, row: str, verdict: str, reason: str = "") -> Label:
         """Keep a verdict durably."""
@@ -69,6 +92,12 @@ def open_labelling(run: str, *, workspace: Workspace, rows: int = 100, seed: int
         raise UsageError(f"Run '{found.id}' has no finished row.", "`nexa resume RUN` makes some.")
     left = [row for row in drawn if row["row"] not in known]
     return Labelling(found.id, left, len(drawn) - len(left), reviews)
+
+
+def _is_text(name: str, value: Any) -> bool:
+    hidden = ("id", "source_id", "parent_id", "sample", "attempt", "rejection")
+    endings = ("_raw_text", "_tokens", "_finish_reason")
+    return value is not None and name not in hidden and not name.endswith(endings)
 
 
 def calibrate(

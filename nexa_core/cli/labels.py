@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,9 @@ KEYS = {"a": "accept", "d": "reject", "s": "skip", "z": "undo", "q": "quit"}
 @click.argument("run", default="latest")
 @click.option("--rows", type=click.IntRange(1), default=100, show_default=True, help="How many.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Another seed draws other rows.")
+@click.option("--plain", is_flag=True, help="Rows one under the other, without a screen.")
 @pass_session
-def label(session: Session, run: str, rows: int, seed: int) -> None:
+def label(session: Session, run: str, rows: int, seed: int, plain: bool) -> None:
     """Say which rows are good, one key each.
 
     Rows come blind and in an order of chance.
@@ -45,29 +47,30 @@ def label(session: Session, run: str, rows: int, seed: int) -> None:
             "Write them as JSON Lines of `row`, `verdict`, `reason` and give --labels to calibrate.",
         )
     opened = open_labelling(run, workspace=session.workspace, rows=rows, seed=seed)
-    said = ask_all(opened, click.getchar, lambda: input("  why? "))
+    if plain or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        said = ask_all(opened, click.getchar, lambda: input("  why? "))
+    else:
+        from nexa_core.tui.labelling import LabelApp
+
+        LabelApp(opened).run()
+        said = opened.at
     done = {"run": opened.run, "labelled": said, "left": len(opened.rows) - said}
     output.answer(session.as_json, done, _show_done)
 
 
 def ask_all(opened: Labelling, read_key: Callable[[], str], read_line: Callable[[], str]) -> int:
     """Show row after row and keep what is said; how many rows have a verdict now."""
-    at = 0
-    while at < len(opened.rows):
-        row = opened.rows[at]
-        number, total = opened.done + at + 1, opened.done + len(opened.rows)
-        diagnostics.show(_show_row(row, number, total))
+    while opened.row is not None:
+        number, total = opened.done + opened.at + 1, opened.done + len(opened.rows)
+        diagnostics.show(_show_row(opened.texts, number, total))
         word = KEYS.get(read_key().lower())
         if word == "quit":
             break
         if word == "undo":
-            at = max(0, at - 1)
-            opened.label(opened.rows[at]["row"], "undo")
+            opened.take_back()
         elif word is not None:
-            reason = read_line().strip() if word == "reject" else ""
-            opened.label(row["row"], word, reason)
-            at += 1
-    return at
+            opened.say(word, read_line().strip() if word == "reject" else "")
+    return opened.at
 
 
 @click.group(cls=Group)
@@ -92,21 +95,14 @@ def calibrate(session: Session, run: str, labels: str | None, risk: float, alpha
     output.answer(session.as_json, result, _show_calibration)
 
 
-def _show_row(row: Mapping[str, Any], number: int, total: int) -> RenderableType:
+def _show_row(texts: Mapping[str, str], number: int, total: int) -> RenderableType:
     from nexa_core.cli import look
 
-    shown = [(name, str(value)) for name, value in row["columns"].items() if _is_text(name, value)]
-    parts = [look.block(name, look.say(text)) for name, text in shown]
+    parts = [look.block(name, look.say(text)) for name, text in texts.items()]
     keys = "   ".join(f"{key} {word}" for key, word in KEYS.items())
     return look.stack(
         look.blank(), look.say(f"{number} of {total}", "dim"), *parts, look.say(keys, "bold")
     )
-
-
-def _is_text(name: str, value: Any) -> bool:
-    hidden = ("id", "source_id", "parent_id", "sample", "attempt", "rejection")
-    endings = ("_raw_text", "_tokens", "_finish_reason")
-    return value is not None and name not in hidden and not name.endswith(endings)
 
 
 def _show_done(done: Mapping[str, Any]) -> RenderableType:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.theme import Theme
 
 from nexa_core.errors import NexaError
 from nexa_core.tui.screens.page import Page
 from nexa_core.tui.screens.runs import RunsPage
+from nexa_core.tui.themes import THEME
 from nexa_core.tui.watching import Watching
 from nexa_core.tui.widgets.head import Head
 from nexa_core.tui.widgets.keys import Keys
@@ -29,21 +29,6 @@ __all__ = ["NexaApp"]
 TICK_SECONDS = 0.25
 """Between two looks at the log: what a person sees moving, at no cost to the run."""
 LIST_TICKS = 8
-
-THEME = Theme(
-    name="nexa",
-    primary="#56b6c2",
-    secondary="#56b6c2",
-    accent="#56b6c2",
-    foreground="#d5d9de",
-    background="#0f1317",
-    surface="#0f1317",
-    panel="#181e24",
-    success="#8cc570",
-    warning="#d9a55b",
-    error="#e0707a",
-    variables={"footer-key-foreground": "#56b6c2", "footer-background": "#181e24"},
-)
 
 
 class NexaApp(App[None]):

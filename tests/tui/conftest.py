@@ -179,6 +179,7 @@ class Story:
             "source_id": f"s{iteration}-{number}",
             "sample": 0,
             "attempt": 0,
+            "parent_id": None,
             "scores": {"factual": 0.9},
             "flags": [],
             "state": state,

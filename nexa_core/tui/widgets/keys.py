@@ -25,15 +25,19 @@ _NAMES = {
 
 
 class Keys(Widget):
-    """Hints for as many keys as there is room for; `?` is always among them."""
+    """Hints for as many keys as there is room for; `?` is always among them where there is help."""
 
     DEFAULT_CSS = (
         "Keys { height: 1; dock: bottom; background: $panel; padding: 0 1; text-wrap: nowrap; }"
     )
 
+    def __init__(self, *, has_help: bool = True) -> None:
+        super().__init__()
+        self._has_help = has_help
+
     def render(self) -> Content:
         hints = [_hint(key, told) for key, told in list_keys(self.screen)]
-        last = _hint("?", "Help")
+        last = _hint("?", "Help") if self._has_help else Content("")
         room = self.size.width - last.cell_length
         line = Content("")
         for hint in hints:
