@@ -2,7 +2,8 @@
 
 The limit doubles each round trip until the first sign of too much, then grows by about one a round
 trip and is cut on a 429 (additive increase, multiplicative decrease; Chiu and Jain 1989). One burst
-of refusals is one cut. Failures of the server pause growth, and many in a row open a circuit breaker.
+of refusals is one cut. A 429 that says when to come again stops everybody where most are refused, and
+elsewhere only who was. Failures of the server pause growth, and many in a row open a circuit breaker.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+from nexa_core.engine.refusals import Refusals
 from nexa_core.errors import CallFailed, Failure
 from nexa_core.records import Quota
 
@@ -96,6 +98,7 @@ class Admission:
         self._answered_at = time.monotonic()
         self._breaker = Breaker()
         self._latency = Latency() if self_hosted else None
+        self._refusals = Refusals()
 
     @property
     def is_open(self) -> bool:
@@ -161,6 +164,7 @@ class Admission:
         if failure is None:
             self._answered_at = now
             self._breaker.close()
+            self._refusals.add(False)
             if late < LATE_SECONDS:
                 self._grow(now - began, tokens, blind=2 * late > BLIND * (now - began))
         else:
@@ -188,12 +192,13 @@ class Admission:
         if failure.failure is Failure.RATE_LIMIT:
             self.throttled += 1
             self._slow_start = False
+            self._refusals.add(True)
             # Requests that began before the last cut belong to the same burst.
-            if began > self._cut_at:
+            if began > self._cut_at and self._refusals.are_new:
                 self._edge = self.limit
                 self._cut(now)
             asked = failure.retry_after
-            if asked is not None:
+            if asked is not None and self._refusals.are_most:
                 self._pause(now + min(asked, LONGEST_PAUSE_SECONDS) * (1 + random.random() / 10))
         elif failure.failure in _DOWN:
             self._slow_start = False
@@ -221,7 +226,7 @@ class Admission:
                 self.limit = max(least, self.limit * self._latency.reduction)
             if self._latency.is_queueing:
                 return
-        if self.under_way < self.limit * 0.8:
+        if self.under_way < int(self.limit) * 0.8:
             return  # the limit does not bind, so nothing was learned about it
         if self._slow_start:
             self.limit = min(self.ceiling, self.limit + 1)

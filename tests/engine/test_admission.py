@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import deque
 
@@ -75,6 +76,37 @@ async def test_retry_after_keeps_everybody_waiting() -> None:
     began = asyncio.get_running_loop().time()
     await gate.enter()
     assert asyncio.get_running_loop().time() - began >= 0.045
+
+
+async def test_one_that_is_told_to_wait_waits_alone() -> None:
+    """Where most are answered a Retry-After is about one request, which waits for itself."""
+    gate = Admission(64)
+    for _ in range(20):
+        gate.leave(await gate.enter())
+    gate.leave(await gate.enter(), CallFailed(Failure.RATE_LIMIT, "wait", retry_after=30))
+    await asyncio.wait_for(gate.enter(), 0.1)
+
+
+async def test_refusals_at_any_limit_do_not_end_in_one_place() -> None:
+    """One in five is refused however few there are: the limit grows, and nobody stands still."""
+    gate, chance, served = Admission(256), random.Random(3), deque[float]()
+    limited = CallFailed(Failure.RATE_LIMIT, "busy", retry_after=30)
+    for _ in range(6_000):
+        while gate.under_way < int(gate.limit):
+            served.append(await asyncio.wait_for(gate.enter(), 0.1))
+        gate.leave(served.popleft(), limited if chance.random() < 0.2 else None)
+    assert gate.limit > 2 * START
+
+
+async def test_from_one_place_it_grows_again() -> None:
+    """After many cuts there is one place, and when all is well there are more."""
+    gate = Admission(64)
+    for _ in range(20):
+        gate.leave(await gate.enter(), LIMITED)
+    assert int(gate.limit) == 1
+    for _ in range(80):
+        gate.leave(await gate.enter())
+    assert gate.limit >= 2
 
 
 async def test_headers_may_only_lower_it() -> None:
