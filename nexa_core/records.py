@@ -97,14 +97,12 @@ def _dump(
     value: object, option: int = 0, default: Callable[[object], Any] | None = None
 ) -> bytes | None:
     """The quick way; None where it would write another value, or does not know how."""
+    if not all(map(math.isfinite, floats_in(value))):
+        return None
     try:
-        data = orjson.dumps(value, default=default, option=option)
+        return orjson.dumps(value, default=default, option=option)
     except TypeError:  # keys that are no text, integers over 64 bits, lone surrogates
         return None
-    # It writes NaN and infinities as null: where there is none, there was neither.
-    if b"null" in data and not all(map(math.isfinite, floats_in(value))):
-        return None
-    return data
 
 
 class StrictJson(dict[str, Any]):
@@ -113,7 +111,9 @@ class StrictJson(dict[str, Any]):
 
 def floats_in(value: object) -> list[float]:
     """Every float of a value made of mappings, lists and tuples, but those of `StrictJson`."""
-    if type(value) is dict and _PLAIN.issuperset(map(type, value.values())):
+    if type(value) in _PLAIN or (
+        type(value) is dict and _PLAIN.issuperset(map(type, value.values()))
+    ):
         return []
     floats: list[float] = []
     # A list that grows while it is walked: several times as fast as recursion, and every call asks.

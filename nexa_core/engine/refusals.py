@@ -39,6 +39,8 @@ class Refusals:
     def add(self, is_refused: bool) -> None:
         """One more outcome."""
         self.count += 1
+        if not is_refused and not self.for_long and not self.lately:
+            return
         self.lately += (is_refused - self.lately) / min(self.count, LATELY)
         self.for_long += (is_refused - self.for_long) / LONG
         if self.are_most:

@@ -63,6 +63,7 @@ class Wire:
         self.seconds, self._connect_seconds, self.most = seconds, connect_seconds, most
         self.idle: deque[Exchange] = deque()
         self._whole: deque[tuple[asyncio.Future[Reply], Reply]] = deque()
+        self._loop = asyncio.get_running_loop()
         self._asked: dict[Exchange, float] = {}
         """When the patience with each exchange under way ends: one patience, so the first asked first."""
         self._timer: asyncio.TimerHandle | None = None
@@ -89,7 +90,7 @@ class Wire:
     def hand_out(self, waiter: asyncio.Future[Reply], reply: Reply) -> None:
         """Give a whole reply to who waits for it, in its turn."""
         if not self._whole:
-            asyncio.get_running_loop().call_soon(self._take_turn)
+            self._loop.call_soon(self._take_turn)
         self._whole.append((waiter, reply))
 
     def _take_turn(self) -> None:
@@ -98,25 +99,23 @@ class Wire:
             if not waiter.done():
                 waiter.set_result(reply)
         if self._whole:
-            asyncio.get_running_loop().call_soon(self._take_turn)
+            self._loop.call_soon(self._take_turn)
 
     def await_reply(self, exchange: Exchange) -> None:
         """From now on the exchange has so many seconds to end. One timer serves them all."""
-        loop = asyncio.get_running_loop()
-        self._asked[exchange] = loop.time() + self.seconds
+        self._asked[exchange] = self._loop.time() + self.seconds
         if self._timer is None:
-            self._timer = loop.call_later(self.seconds, self._expire)
+            self._timer = self._loop.call_later(self.seconds, self._expire)
 
     def end(self, exchange: Exchange) -> None:
         """The exchange is over."""
         self._asked.pop(exchange, None)
 
     def _expire(self) -> None:
-        loop = asyncio.get_running_loop()
         self._timer = None
         for exchange, until in list(self._asked.items()):
-            if until > loop.time():
-                self._timer = loop.call_at(until, self._expire)
+            if until > self._loop.time():
+                self._timer = self._loop.call_at(until, self._expire)
                 return
             exchange.expire()
 
