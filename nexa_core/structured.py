@@ -117,9 +117,8 @@ class FormChoice:
             return failed
         if self.mode == mode:
             self.mode = weaker
-        told = (
-            f"{whom} refused {_NAMED[mode]} ({failed.message}) and is asked by {_NAMED[self.mode]}"
-        )
+        # The same words for every refusal of a mode, also of one that comes late: told once.
+        told = f"{whom} refused {_NAMED[mode]} ({failed.message}) and is asked by {_NAMED[weaker]}"
         return CallFailed(Failure.FORM, told, failed.charge, status=failed.status, raw=failed.raw)
 
     def _step_down(self, failed: CallFailed, mode: Mode) -> Mode | None:
