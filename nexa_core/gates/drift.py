@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nexa_core import stats
+from nexa_core.figures import show_percent
 from nexa_core.gates.assessment import Count, Tally, count_rows
 from nexa_core.gates.decision import Ruling
 from nexa_core.gates.rules import Gate, Rule
-from nexa_core.gates.wording import describe_rule, join, show_percent
+from nexa_core.gates.wording import describe_rule, join
 from nexa_core.records import Decision, GateCheck, Verdict
 
 __all__ = ["DRIFT_MARGIN", "assess_drift", "drift_alpha", "rule_on_drift"]

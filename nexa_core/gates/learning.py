@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nexa_core.gates.wording import show_percent
+from nexa_core.figures import show_percent
 from nexa_core.records import Evidence, GateCheck
 
 __all__ = ["tell_learned"]

@@ -9,8 +9,8 @@ import numpy as np
 
 from nexa_core import stats
 from nexa_core.errors import PreflightError
+from nexa_core.figures import show_percent
 from nexa_core.gates.rules import Gate, Rule
-from nexa_core.gates.wording import show_percent
 
 __all__ = ["Assumption", "RulePlan", "never_passes", "plan", "rows_auto"]
 

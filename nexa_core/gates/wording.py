@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from nexa_core.figures import show_percent
 from nexa_core.records import GateCheck, Verdict
 
-__all__ = ["describe", "describe_rule", "join", "show_percent"]
+__all__ = ["describe", "describe_rule", "join"]
 
 _OPS = {"below": "below", "at_least": "at least", "equals": "exactly"}
 
@@ -34,11 +35,6 @@ def describe_rule(check: GateCheck) -> str:
 def join(sentences: Iterable[str]) -> str:
     """Sentences as one text."""
     return " ".join(sentences)
-
-
-def show_percent(share: float) -> str:
-    """A share as a percentage with three digits: 0.1267 is "12.7 %"."""
-    return f"{100 * share:.3g} %"
 
 
 def _measured(check: GateCheck) -> str:

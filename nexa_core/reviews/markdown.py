@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from nexa_core.figures import show_percent
 from nexa_core.gates import Gate, Rule, describe
-from nexa_core.gates.wording import describe_rule, show_percent
+from nexa_core.gates.wording import describe_rule
 from nexa_core.records import GateCheck, Verdict
 from nexa_core.reviews.record import SAMPLES, Review, as_recorded
 from nexa_core.stats.sequential import pass_limits
