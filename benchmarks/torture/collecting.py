@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -113,13 +115,25 @@ class Job:
 
 @contextmanager
 def serving(folder: Path, **settings: Any) -> Iterator[RemoteControl]:
-    """A chaos server in a process of its own, which logs to `server.jsonl` of the folder."""
+    """A chaos server in a process of its own, which logs to `server.jsonl` of the folder.
+
+    Every one stands at the same address, one after the other: the address is part of a call, and what
+    runs against them made is compared.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     chosen = {"latency": 0.1, "most_faults": 3, "slow_seconds": 0.5, "retry_after": 0.05}
+    chosen["port"] = find_port()
     with serve_in_process(
         Settings(**{**chosen, **settings}, log_path=folder / "server.jsonl")
     ) as server:
         yield server
+
+
+@cache
+def find_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
 
 
 def _forkserver() -> Any:
