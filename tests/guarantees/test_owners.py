@@ -26,9 +26,14 @@ def test_g9_a_second_owner_is_refused(shop: Any, serve: Any) -> None:
     shop.write(server.url, role={"concurrency": 4})
     assert shop.nexa("validate", str(shop.file)).code == 0  # so that imports are not timed
     process = start_slowly(shop, server)
-    began = time.monotonic()
-    done = shop.nexa("resume", "r", "--json")
-    assert time.monotonic() - began <= 1.0
+    seconds = []
+    for _ in range(3):  # beside other tests one try may be slow; a refusal that waits always is
+        began = time.monotonic()
+        done = shop.nexa("resume", "r", "--json")
+        seconds.append(time.monotonic() - began)
+        if seconds[-1] <= 1.0:
+            break
+    assert seconds[-1] <= 1.0
     assert (done.code, done.said["error"]) == (5, "RunLockedError")
     assert str(process.pid) in done.said["message"]
     process.join(60)
