@@ -107,7 +107,6 @@ class Calls:
     """Calls that were sent and not answered, by id: equal rows ask one question, once."""
     _answered: dict[str, CallRecord] = field(default_factory=dict)
     """What was answered, as it is recorded: nothing larger is kept of it."""
-    _settled: set[str] = field(default_factory=set)
 
     async def complete(
         self, caller: Caller, requests: Sequence[Request], subjects: Sequence[Subject]
@@ -272,12 +271,12 @@ class Calls:
             )
             if origin == "replayed":
                 answer.cost_nano = frame.get("cost_nano", 0)
-        elif request.id in self._settled:
+        elif answer.is_settled:  # the row before it asked the same
             origin = "replayed"
             answer = replace(answer, cost_nano=0, at_risk_nano=0)
         else:
             origin = "asked"
-            self._settled.add(request.id)
+            answer.is_settled = True
             self.spent.settled[caller.role] += answer.cost_nano
             self.spent.at_risk[caller.role] += answer.at_risk_nano
         self.counts[origin] += 1

@@ -107,6 +107,8 @@ class Answer:
     failures: list[str] = field(default_factory=list)
     cost_nano: int = 0
     at_risk_nano: int = 0
+    is_settled: bool = False
+    """Its cost is counted: what an equal row makes of it costs nothing more."""
 
 
 def endpoint_of(role: Role) -> str:

@@ -37,3 +37,15 @@ async def test_a_batch_in_which_the_money_ends_is_kept(
     found = read_journal(tmp_path, "00000")
     assert set(found.replies) == {request.id for request in requests}
     assert journal_money(found).total == budget.settled.total() > NANO // 10
+
+
+async def test_every_batch_that_was_computed_is_counted() -> None:
+    """An equal row in a later batch is computed again: what is booked for the shard is what was paid."""
+    role = Role(model="local/x", usd_per_hour=3600.0)
+    caller = Caller("s", "r", (Line(ScriptedModel(lambda r: "x", None, 2, seconds=0.02), role),))
+    calls = Calls(Dispatch(Budget()))
+    same = Request("a" * 24, "p")
+    for other in ("b", "c"):
+        requests = [same, Request(other * 24, "p")]
+        await calls.complete(caller, requests, [Subject(r.id, r.id, 0, 0) for r in requests])
+    assert calls.spent.settled.total() == calls.dispatch.budget.settled.total() > 0
