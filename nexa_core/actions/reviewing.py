@@ -1,27 +1,18 @@
-"""What was decided and why: show and replay a run's reviews, and decide rows again by other rules."""
+"""What was decided and why: show, replay and verify a run's reviews."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from nexa_core.engine.batch import Batch
 from nexa_core.engine.binding import stored_prompt
 from nexa_core.engine.loop import run_async
 from nexa_core.engine.packaging import read_manifest as read_dataset
 from nexa_core.engine.seating import reviewer_prompt_key
-from nexa_core.engine.steps.accepting import AcceptRule, accept_rows, accept_rule_of
-from nexa_core.errors import UsageError
 from nexa_core.gates import Gate, ReviewerUse
-from nexa_core.pipeline import Pipeline, from_resolved, pipeline_from
 from nexa_core.plugins import Plugins, load_plugins
 from nexa_core.protocols import Reviewer
-from nexa_core.records import Evidence, Opinion, State
+from nexa_core.records import Evidence, Opinion
 from nexa_core.reviews import (
     RecordedAsker,
     Review,
@@ -34,9 +25,7 @@ from nexa_core.reviews import (
     verify_chain,
 )
 from nexa_core.store.events import read_events
-from nexa_core.store.manifest import read_manifest
 from nexa_core.store.runs import Run, ShardFolder, open_run
-from nexa_core.store.shards import read_shard
 from nexa_core.workspace import Workspace
 
 
@@ -160,46 +149,6 @@ def _build_again(use: ReviewerUse, plugins: Plugins, run: Run) -> Any:
     return review
 
 
-def reaccept(run: str, sets: Sequence[str], *, workspace: Workspace) -> dict[str, Any]:
-    """Decide a run's rows again under another accept rule, from stored scores and with no call.
-
-    `would_need` counts, by score, the rows that the new rule cannot decide because they were never
-    scored: what asking for would cost calls.
-    """
-    found = open_run(workspace.artifacts_path, run)
-    pipeline = _with_accept(from_resolved(found.record["pipeline"]), sets)
-    rule = accept_rule_of(pipeline)
-    before: Counter[str] = Counter()
-    after: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    needs: Counter[str] = Counter()
-    for folder in dataset_folders(found, workspace):
-        for entry in read_manifest(folder.path):
-            table = read_shard(folder.shards / f"{entry.shard:05d}.parquet")
-            decided, missing = decide_again(table, rule, pipeline.score_ids)
-            before.update(table["state"].to_pylist())
-            after.update(decided.state.to_pylist())
-            reasons.update(r.partition(": ")[0] for r in decided.reason.drop_null().to_pylist())
-            needs.update(missing)
-    return {
-        "run": found.id,
-        "rows_before": dict(before),
-        "rows_after": dict(after),
-        "by_reason": dict(reasons.most_common()),
-        "would_need": dict(needs),
-    }
-
-
-def _with_accept(pipeline: Pipeline, sets: Sequence[str]) -> Pipeline:
-    for each in sets:
-        if not each.startswith("accept."):
-            raise UsageError(
-                f"'{each}' does not set the accept rule.",
-                "Only --set accept.… can be decided again without a call.",
-            )
-    return pipeline_from(pipeline.resolved(), sets)
-
-
 def dataset_folders(run: Run, workspace: Workspace) -> list[ShardFolder]:
     """The units a run's dataset is made of: the iteration that passed (else the last), then scale."""
     reviews = read_reviews(workspace.reviews_path / run.id, "pilot")
@@ -207,48 +156,3 @@ def dataset_folders(run: Run, workspace: Workspace) -> list[ShardFolder]:
     iterations = run.iterations()
     pilots = [run.iteration(passed[-1])] if passed else iterations[-1:]
     return [folder for folder in [*pilots, run.scale] if folder.path.exists()]
-
-
-def decide_again(
-    table: pa.Table, rule: AcceptRule, score_ids: Sequence[str]
-) -> tuple[Batch, dict[str, int]]:
-    """Rows settled anew by a rule, from their stored scores; and which scores were missing for how many.
-
-    Rows that failed, and rows that a check rejected, stay as they are.
-    """
-    batch = Batch.start(table)
-    scores = table["scores"].combine_chunks() if "scores" in table.column_names else None
-    for name in score_ids if scores is not None else ():
-        batch = batch.with_score(name, _one(pc.struct_field(scores, name)))
-    state, reason = _one(table["state"]), _one(table["reason"])
-    ours = [term.name for term in rule.terms]
-    decidable = pc.or_(
-        pc.is_in(state, value_set=pa.array([State.ACCEPTED.value, State.SURPLUS.value])),
-        pc.is_in(reason, value_set=pa.array([*ours, "unscored"])),
-    )
-    batch = batch.settle(pc.invert(decidable), State.REJECTED, reason)
-    failed = pc.equal(state, State.FAILED.value)
-    batch = replace(batch, state=pc.if_else(failed, pa.scalar(State.FAILED.value), batch.state))
-    missing = _missing(batch, rule)
-    return accept_rows(batch, rule), missing
-
-
-def _missing(batch: Batch, rule: AcceptRule) -> dict[str, int]:
-    """For each score, the rows that pass every earlier term and lack it."""
-    open_rows = batch.alive
-    missing: dict[str, int] = {}
-    for term in rule.terms:
-        for name in term.scores:
-            if name in batch.scores:
-                absent = pc.and_(open_rows, batch.scores[name].is_null())
-                if absent.true_count:
-                    missing[name] = absent.true_count
-        passes = pc.fill_null(term.passes(batch.scores), False)
-        open_rows = pc.and_(open_rows, passes)
-    return missing
-
-
-def _one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    if isinstance(column, pa.ChunkedArray):
-        return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    return column

@@ -19,12 +19,14 @@ from nexa_core.workspace import Workspace
 
 __all__ = ["keep_thresholds", "list_thresholds"]
 
-_COLUMNS = ("state", "reason", "scores")
+_COLUMNS = ("state", "reason", "scores", "flags", "source_id", "sample", "attempt")
 
 
 def list_thresholds(run: Run, workspace: Workspace) -> list[dict[str, Any]]:
     """Accepted rows at other thresholds of each term, from stored scores; empty without a threshold."""
-    found = Thresholds(accept_rule_of(from_resolved(run.record["pipeline"])))
+    pipeline = from_resolved(run.record["pipeline"])
+    retry = pipeline.accept.retry if pipeline.accept else None
+    found = Thresholds(accept_rule_of(pipeline), retry.attempts if retry else 0)
     if not found.terms:
         return []
     for folder in dataset_folders(run, workspace):

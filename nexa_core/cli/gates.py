@@ -139,7 +139,7 @@ def accept(session: Session, run: str, sets: Sequence[str]) -> None:
     --set: how many rows each threshold would keep.
     Example: nexa accept latest --set accept.min_score=0.75
     """
-    from nexa_core.actions.reviewing import reaccept
+    from nexa_core.actions.reaccepting import reaccept
 
     result = reaccept(run, sets, workspace=session.workspace)
     if not sets:
@@ -202,7 +202,7 @@ def _show_signed(record: Mapping[str, Any]) -> RenderableType:
 
 
 def _show_thresholds(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """One line per threshold; those that other scores are missing for may be more."""
+    """One line per threshold; where scores are missing or rows would be tried again, it may be more."""
     from nexa_core.cli import look
     from nexa_core.figures import show_count, show_share
 
@@ -212,7 +212,9 @@ def _show_thresholds(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
             f"≥ {line['at_least']:g}",
             show_count(line["accepted"]),
             show_share(line["share"]),
-            f"and up to {show_count(line['unknown'])} never scored" if line["unknown"] else "",
+            f"and up to {show_count(line['unknown'])} that only calls would tell"
+            if line["unknown"]
+            else "",
             look.say("now", "green") if line["now"] else "",
         )
         for line in lines
@@ -235,11 +237,29 @@ def _show_accepted(result: Mapping[str, Any]) -> RenderableType:
         for state in dict.fromkeys([*before, *after])
     ]
     reasons = [(reason, show_count(n)) for reason, n in (result.get("by_reason") or {}).items()]
-    needs = [(what, output.write_json(n)) for what, n in (result.get("would_need") or {}).items()]
+    told = f"with {', '.join(result['sets'])}" if result["sets"] else "with its own rule"
     return look.stack(
-        look.line((result["run"], "bold"), "  with the other rule, and no call:"),
+        look.line((result["run"], "bold"), f"  {told}, and no call:"),
         look.inset(look.columns(rows, right=(1, 3))),
         look.block("Rejected by", look.columns(reasons, right=(1,))) if reasons else None,
-        look.block("Would newly need", look.columns(needs)) if needs else None,
+        _show_unknown(result),
         _show_thresholds(result["thresholds"]) if result.get("thresholds") else None,
     )
+
+
+def _show_unknown(result: Mapping[str, Any]) -> RenderableType | None:
+    """What stored scores cannot tell, in a line each."""
+    from nexa_core.cli import look
+    from nexa_core.figures import show_many
+
+    told = [
+        f"{show_many(n, 'row')} without a score of {what}, which calls would give"
+        for what, n in result["would_need"].items()
+    ]
+    if again := result["would_retry"]:
+        told.append(f"{show_many(again, 'rejected row')} that would be tried again, by calls")
+    told += [
+        f"{show_many(n, 'accepted row')} that {what} never saw, and may reject"
+        for what, n in result["unchecked"].items()
+    ]
+    return look.block("Not known", *map(look.say, told)) if told else None

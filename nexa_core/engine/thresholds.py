@@ -13,25 +13,29 @@ import pyarrow.compute as pc
 from nexa_core.engine.steps.accepting import AcceptRule, Term
 from nexa_core.records import State
 
-__all__ = ["Thresholds"]
+__all__ = ["Thresholds", "is_flagged", "number_questions"]
 
 GRID = tuple(n / 20 for n in range(21))
 """The thresholds that are tried for scores between 0 and 1; for others, those that part tenths."""
+_NOTHING = -np.inf
 
 
 @dataclass
 class Thresholds:
     """Counts, over tables of rows, how many would be accepted if one term asked for more or less.
 
-    A row counts where it passes every other term. Rows that lack another score, because they were
-    rejected before they had it, are counted apart as `unknown`.
+    A row counts where it passes every other term and has no flag that rejects; of several attempts at
+    one answer one counts, as the run would not have made another. `unknown` are those that nobody can
+    tell without a call: rows that lack another score, because they were rejected before they had it, and
+    rows that would be tried again (`attempts` is how often a run does that).
     """
 
     rule: AcceptRule
+    attempts: int = 0
     rows: int = 0
-    accepted: int = 0
     _known: dict[str, list[Any]] = field(default_factory=dict)
-    _unknown: dict[str, list[Any]] = field(default_factory=dict)
+    _open: dict[str, list[Any]] = field(default_factory=dict)
+    _again: dict[str, list[Any]] = field(default_factory=dict)
 
     @property
     def terms(self) -> list[Term]:
@@ -39,25 +43,28 @@ class Thresholds:
         return [term for term in self.rule.terms if term.low is not None and term.scores]
 
     def add(self, table: pa.Table) -> None:
-        """Count the rows of a table, as shards hold them."""
-        self.rows += len(table)
+        """Count the rows of a table, as shards hold them; attempts at one answer are in one table."""
+        question, attempt = number_questions(table)
+        self.rows += int(question.max(initial=-1)) + 1
         states = table["state"]
         good = pc.is_in(states, value_set=pa.array([State.ACCEPTED.value, State.SURPLUS.value]))
-        self.accepted += pc.sum(good).as_py() or 0
         ours = [*(term.name for term in self.rule.terms), "unscored"]
         reasons = pc.fill_null(table["reason"], "")
         flagged = pc.starts_with(reasons, "flag: ")
-        open_rows = pc.or_(good, pc.or_(flagged, pc.is_in(reasons, value_set=pa.array(ours))))
-        open_rows = pc.and_(open_rows, pc.not_equal(states, State.FAILED.value))
-        table = table.filter(open_rows)
+        rows = pc.or_(good, pc.or_(flagged, pc.is_in(reasons, value_set=pa.array(ours))))
+        rows = pc.and_(rows, pc.not_equal(states, State.FAILED.value))
+        if self.rule.no_flags:
+            rows = pc.and_(rows, pc.invert(is_flagged(table)))
+        chosen = _one(rows).to_numpy(zero_copy_only=False)
+        table, question, attempt = table.filter(rows), question[chosen], attempt[chosen]
         scores = _scores(table)
         for term in self.terms:
             if all(name in scores for name in term.scores):
-                self._add_term(term, scores, pc.starts_with(
-                    pc.fill_null(table["reason"], ""), "flag: "
-                ))  # fmt: skip
+                self._add_term(term, scores, question, attempt < self.attempts)
 
-    def _add_term(self, term: Term, scores: dict[str, pa.Array], flagged: Any) -> None:
+    def _add_term(
+        self, term: Term, scores: dict[str, pa.Array], question: Any, has_tries: Any
+    ) -> None:
         values = _value(term, scores)
         others = pa.array(np.ones(len(values), bool))
         for other in (each for each in self.rule.terms if each is not term):
@@ -66,11 +73,17 @@ class Thresholds:
             else:
                 others = pc.and_kleene(others, pa.nulls(len(values), pa.bool_()))
         within = pc.less(values, term.high) if term.high is not None else pc.is_valid(values)
-        within = pc.and_(pc.fill_null(within, False), pc.invert(_one(flagged)))
-        passing = pc.and_(within, pc.fill_null(others, False))
-        open_ = pc.and_(within, pc.is_null(others))
-        self._known.setdefault(term.name, []).append(values.filter(passing).to_numpy())
-        self._unknown.setdefault(term.name, []).append(values.filter(open_).to_numpy())
+        within = pc.fill_null(within, False)
+        passing = _mask(pc.and_(within, pc.fill_null(others, False)))
+        open_ = _mask(pc.and_(within, pc.is_null(others)))
+        found = pc.fill_null(values, _NOTHING).to_numpy(zero_copy_only=False)
+        known, hoped = (_highest(found, mask, question) for mask in (passing, open_))
+        self._known.setdefault(term.name, []).append(known[known > _NOTHING])
+        hoped = np.stack([np.minimum(known, hoped), hoped], axis=1)
+        self._open.setdefault(term.name, []).append(hoped[hoped[:, 1] > _NOTHING])
+        # Who was taken at once, and would be tried again where the threshold is higher.
+        taken = passing & (found >= (term.low or 0.0)) & has_tries
+        self._again.setdefault(term.name, []).append(found[taken])
 
     def as_json(self) -> list[dict[str, Any]]:
         """One line per term and threshold: accepted rows, their share, rows that nobody can tell."""
@@ -78,18 +91,56 @@ class Thresholds:
 
     def _lines(self, term: Term) -> Iterator[dict[str, Any]]:
         known = np.sort(np.concatenate(self._known.get(term.name) or [np.empty(0)]))
-        unknown = np.sort(np.concatenate(self._unknown.get(term.name) or [np.empty(0)]))
-        for threshold in _steps(known, unknown, term.low or 0.0):
+        hoped = np.concatenate(self._open.get(term.name) or [np.empty((0, 2))])
+        again = np.concatenate(self._again.get(term.name) or [np.empty(0)])
+        for threshold in _steps(known, hoped[:, 1], term.low or 0.0):
             kept = len(known) - int(np.searchsorted(known, threshold))
-            open_ = len(unknown) - int(np.searchsorted(unknown, threshold))
+            either = (hoped[:, 0] < threshold) & (hoped[:, 1] >= threshold)
             yield {
                 "term": term.name,
                 "at_least": threshold,
                 "now": threshold == term.low,
                 "accepted": kept,
                 "share": kept / self.rows if self.rows else 0.0,
-                "unknown": open_,
+                "unknown": int(np.sum(either)) + int(np.sum(again < threshold)),
             }
+
+
+def number_questions(table: pa.Table) -> tuple[Any, Any]:
+    """The number, from 0, of what each row answers (source row and sample), and its attempt; int64.
+
+    Rows of a table without these columns are each the only answer.
+    """
+    rows, names = len(table), table.column_names
+    if "source_id" not in names or "sample" not in names or "attempt" not in names:
+        return np.arange(rows), np.zeros(rows, np.int64)
+    source = _one(table["source_id"]).dictionary_encode().indices.to_numpy().astype(np.int64)
+    sample, attempt = (table[n].to_numpy().astype(np.int64) for n in ("sample", "attempt"))
+    key = source * (sample.max(initial=0) + 1) + sample
+    return np.unique(key, return_inverse=True)[1].reshape(-1), attempt
+
+
+def is_flagged(table: pa.Table, name: str | None = None) -> pa.Array:
+    """Where a row has any flag, or that of a name."""
+    found = np.zeros(len(table), bool)
+    flags = _one(table["flags"]) if "flags" in table.column_names else None
+    if flags is not None and not pa.types.is_null(flags.type.value_type):
+        raised = pc.list_parent_indices(flags)
+        if name is not None:
+            raised = raised.filter(pc.equal(pc.list_flatten(flags), name))
+        found[raised.to_numpy()] = True
+    return pa.array(found)
+
+
+def _highest(values: Any, mask: Any, question: Any) -> Any:
+    """The highest value under the mask of each question; nothing where it has none."""
+    best = np.full(int(question.max(initial=-1)) + 1, _NOTHING)
+    np.maximum.at(best, question[mask], values[mask])
+    return best
+
+
+def _mask(values: Any) -> Any:
+    return _one(values).to_numpy(zero_copy_only=False)
 
 
 def _steps(known: Any, unknown: Any, now: float) -> Sequence[float]:

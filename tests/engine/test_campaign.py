@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nexa_core.actions import reviewing, running
+from nexa_core.actions.reaccepting import reaccept
 from nexa_core.errors import (
     RunLockedError,
     SourceError,
@@ -285,7 +286,7 @@ def test_accept_again_asks_nothing(run: Any, gated: dict[str, Any], workspace: W
     """Another threshold is decided from stored scores alone."""
     run(gated, "what-if")
     before = asked(workspace)
-    again = reviewing.reaccept("what-if", ["accept.good.at_least=4.0"], workspace=workspace)
+    again = reaccept("what-if", ["accept.good.at_least=4.0"], workspace=workspace)
     assert asked(workspace) == before
     assert again["rows_after"].get("accepted", 0) == 0 and again["rows_before"]["accepted"] == 150
 
