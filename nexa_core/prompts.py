@@ -14,7 +14,7 @@ from nexa_core.conversations import ConversationError, read_messages, read_tools
 from nexa_core.documents import parse_yaml, read_text
 from nexa_core.errors import Place, PromptFileError
 from nexa_core.records import Message, Row, content_hash
-from nexa_core.templates import TemplateError, Text
+from nexa_core.templates import TemplateError, Text, compile_text
 from nexa_core.validation import validate
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Prompt:
 
     def _compile(self, source: str, place: Place | None = None) -> Text:
         try:
-            return Text(source)
+            return compile_text(source)
         except TemplateError as cause:
             raise PromptFileError(
                 f"Prompt '{self.name}' is no template: {cause}.",

@@ -17,7 +17,7 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-__all__ = ["MAX_CHARACTERS", "TemplateError", "Text"]
+__all__ = ["MAX_CHARACTERS", "TemplateError", "Text", "compile_text"]
 
 MAX_CHARACTERS = 1_000_000
 """Longest text a template may render."""
@@ -134,6 +134,12 @@ def _write_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+@lru_cache(maxsize=256)
+def compile_text(source: str) -> Text:
+    """The compiled template, made once for equal texts; raises as `Text` does."""
+    return Text(source)
+
+
 class Text:
     """A compiled template. `variables` are the names it takes from a row."""
 
@@ -144,8 +150,8 @@ class Text:
             tree = environment.parse(source)
             _check(tree, 0)
             self.variables = frozenset(find_undeclared_variables(tree))
-            self._template = environment.from_string(source)
             self._pieces = _find_pieces(tree)
+            self._template = environment.from_string(tree)
         except TemplateSyntaxError as cause:
             raise TemplateError(
                 (cause.message or "syntax error").rstrip("."), cause.lineno

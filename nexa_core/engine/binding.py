@@ -132,7 +132,7 @@ def describe_run(
         if source is not None
         else None,
         "prompts": {key: _store_prompt(prompt) for key, prompt in plan.prompts.items()},
-        "environment": describe_environment(workspace.root),
+        "environment": describe_environment(workspace.root, plan.code_commit),
         "plugins": plan.plugins.fingerprint(),
         "reuse": [],
         "rehearsal": False,

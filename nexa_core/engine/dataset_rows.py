@@ -20,7 +20,7 @@ from nexa_core.engine.splitting import place_source
 from nexa_core.errors import UsageError, boundary
 from nexa_core.protocols import Exporter
 from nexa_core.records import State, canonical_json, content_hash
-from nexa_core.templates import TemplateError, Text
+from nexa_core.templates import TemplateError, compile_text
 
 __all__ = [
     "DUPLICATE",
@@ -276,7 +276,7 @@ def render_prompts(table: pa.Table, column: str, template: str) -> pa.Array | pa
         return table[column]
     asked = _trim(table[column]).to_pylist()
     try:
-        text = Text(template)
+        text = compile_text(template)
         names = sorted((text.variables - {"prompt"}) & set(table.column_names))
         rows = table.select(names).to_pylist() if names else [{}] * len(table)
         texts = [

@@ -17,13 +17,11 @@ PACKAGES = (
 )
 
 
-def describe_environment(folder: Path) -> dict[str, Any]:
+def describe_environment(folder: Path, commit: str | None) -> dict[str, Any]:
     """Git commit and dirty flag of `folder`, Python, platform, installed packages, GPU."""
-    commit = find_commit(folder)
-    changes = _ask("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
     return {
         "git_commit": commit,
-        "git_dirty": bool(changes) if commit else None,
+        "git_dirty": _has_changes(folder) if commit else None,
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "packages": {name: version for name in PACKAGES.split() if (version := _version(name))},
@@ -34,6 +32,10 @@ def describe_environment(folder: Path) -> dict[str, Any]:
 def find_commit(folder: Path) -> str | None:
     """The git commit that is checked out in `folder`; None outside a repository."""
     return _ask("git", "-C", str(folder), "rev-parse", "HEAD") or None
+
+
+def _has_changes(folder: Path) -> bool:
+    return bool(_ask("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no"))
 
 
 def describe_gpu() -> str | None:

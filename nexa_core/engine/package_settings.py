@@ -11,7 +11,7 @@ from nexa_core.engine.plan import PROMPT_COLUMNS, Plan
 from nexa_core.engine.sources import open_source
 from nexa_core.errors import UsageError
 from nexa_core.pipeline import CriticStep, JudgeStep, Package
-from nexa_core.templates import TemplateError, Text
+from nexa_core.templates import TemplateError, compile_text
 
 __all__ = ["bind_packaging", "check_packaging", "require_columns"]
 
@@ -31,7 +31,7 @@ def check_packaging(plan: Plan) -> Packaging | None:
     require_columns(columns, packaging)
     _require_ranking(plan, packaging)
     try:
-        unknown = Text(packaging.template).variables - {*columns, *KEPT_COLUMNS, "prompt"}
+        unknown = compile_text(packaging.template).variables - {*columns, *KEPT_COLUMNS, "prompt"}
     except TemplateError as cause:
         unknown = frozenset({str(cause)})
     if unknown:
@@ -74,7 +74,7 @@ def _open_mix(plan: Plan, settings: Package, template: str) -> tuple[MixSource, 
     place = plan.pipeline.place("package.mix") or plan.pipeline.place("package")
     if not settings.mix:
         return ()
-    others = Text(settings.template or template).variables - {"prompt"}
+    others = compile_text(settings.template or template).variables - {"prompt"}
     if others or settings.format == "preference":
         why = f"the template inserts '{min(others)}'" if others else "pairs are not mixed"
         raise UsageError(

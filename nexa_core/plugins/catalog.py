@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
@@ -17,7 +19,7 @@ from nexa_core.plugins.building import build_spec, read_options
 from nexa_core.plugins.loading import (
     Broken,
     Plugin,
-    hash_files,
+    hash_code,
     load_entry_points,
     load_workspace_plugins,
     read_disabled,
@@ -69,6 +71,15 @@ class Listing:
         return asdict(self)
 
 
+class _Manager(pluggy.PluginManager):
+    """Looks for hooks among a module's functions alone, not at whatever else it has imported."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
+        if isinstance(plugin, ModuleType) and not inspect.isroutine(vars(plugin).get(name)):
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
+
+
 class Plugins:
     """Every plugin that loaded, its specs by kind; a hook is called when its kind is asked for."""
 
@@ -77,7 +88,7 @@ class Plugins:
     ) -> None:
         self.workspace = workspace
         self._announce = announce
-        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager = _Manager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._unloaded = [one for one in found if isinstance(one, Broken)]
         self._loaded: dict[str, Plugin] = {}
@@ -200,7 +211,7 @@ class Plugins:
                 "name": plugin.name,
                 "distribution": plugin.distribution,
                 "version": plugin.version,
-                "hash": hash_files(Path(plugin.module.__file__)) if plugin.module.__file__ else "",
+                "hash": hash_code(plugin),
             }
             for plugin in sorted(self._loaded.values(), key=str)
         ]

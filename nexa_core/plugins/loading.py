@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +19,13 @@ from types import ModuleType
 from nexa_core.decorators import offer_decorated
 from nexa_core.workspace import Workspace
 
-__all__ = ["Broken", "Plugin", "hash_files", "load_entry_points", "load_workspace_plugins"]
+__all__ = [
+    "Broken",
+    "Plugin",
+    "hash_code",
+    "load_entry_points",
+    "load_workspace_plugins",
+]
 
 GROUP = "nexa"
 DISABLED = "NEXA_CORE_DISABLE_PLUGINS"
@@ -110,6 +116,19 @@ def load_workspace_plugins(
 def read_disabled() -> frozenset[str]:
     """The plugin names that the environment variable NEXA_CORE_DISABLE_PLUGINS lists."""
     return frozenset(filter(None, re.split(r"[,\s]+", os.environ.get(DISABLED, ""))))
+
+
+def hash_code(plugin: Plugin) -> str:
+    """`hash_files` of a plugin; a workspace's is loaded anew each time, and is hashed anew."""
+    file = plugin.module.__file__
+    if not file:
+        return ""
+    return hash_files(Path(file)) if plugin.distribution == WORKSPACE else _hash_once(Path(file))
+
+
+@cache  # a process goes on with the installed code that it loaded
+def _hash_once(path: Path) -> str:
+    return hash_files(path)
 
 
 def hash_files(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from markupsafe import Markup
 
@@ -41,6 +42,7 @@ SHAPES = {
 }
 
 
+@cache
 def draw_sign(word: str) -> Markup:
     """The sign of a verdict or decision: its shape says the word again without colour."""
     shape, path = SIGNS.get(word, ("circle", ""))
@@ -62,6 +64,7 @@ def place_share(share: float) -> float:
     return MARGIN + inner * math.asin(math.sqrt(min(max(share, 0.0), 1.0))) / (math.pi / 2)
 
 
+@cache
 def draw_axis() -> Markup:
     """The axis above a column of checks."""
     parts = []
@@ -107,6 +110,7 @@ def draw_check(
     return draw(WIDTH, 26, label, *parts, class_="check-bar")
 
 
+@cache
 def _tick_line(share: float) -> Markup:
     at = place_share(share)
     return element("line", x1=at, x2=at, y1=4, y2=22, class_="tick-line")

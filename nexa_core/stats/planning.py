@@ -54,10 +54,13 @@ def chance_to_pass(p0: float, alpha: float, true_rate: float, cap: int) -> float
     return float(pass_by_row(p0, alpha, true_rate, cap)[-1])
 
 
+@lru_cache(maxsize=64)
 def pass_by_row(p0: float, alpha: float, true_rate: float, cap: int) -> NDArray[np.float64]:
     """The chance that PASS has come by row 0, 1 … `cap`, and before FAIL; see `chance_to_pass`."""
     certain = np.full(cap + 1, true_rate), np.ones(cap + 1)
-    return np.cumsum(_pass_by_row(0, 0, p0, alpha, cap, certain))
+    passed = np.cumsum(_pass_by_row(0, 0, p0, alpha, cap, certain))
+    passed.flags.writeable = False  # callers share it
+    return passed
 
 
 class Prediction(NamedTuple):
@@ -68,6 +71,7 @@ class Prediction(NamedTuple):
     rows_likely: int | None
 
 
+@lru_cache(maxsize=1024)
 def predict_pass(k: int, n: int, p0: float, alpha: float, cap: int) -> Prediction:
     """The chance, given k failures in n rows, that PASS comes before FAIL within `cap` rows in all.
 

@@ -71,6 +71,7 @@ def e_above(k: float, n: float, p0: float) -> float:
     return cut_e(float(log_e_above(k, n, p0)))
 
 
+@lru_cache(maxsize=1024)
 def bounds(k: float, n: float, alpha: float) -> tuple[float, float]:
     """The confidence sequence at (k, n): lower and upper bound of the rate, each at level alpha.
 

@@ -151,11 +151,12 @@ class _Counting:
     ) -> tuple[tuple[int, ...], tuple[int, ...], int]:
         """Prompt tokens of every row, expected and longest; rows that do not render are counted."""
         counter, _ = self.counter(role)
+        bound = _bound_by(counter)
         found: list[tuple[int, int]] = []
         for row, longest in zip(self.rows, self.longest, strict=True):
             try:
                 expected, most = render(row), render(longest)
-                found.append((_count(counter, expected), _bound(counter, most)))
+                found.append((_count(counter, expected), bound(most)))
             except PromptFileError:
                 continue
         expected_all, most_all = zip(*found, strict=True) if found else ((), ())
@@ -284,8 +285,8 @@ def _count(counter: Counter, prompt: str | Sequence[Message]) -> int:
     return sum(contents) + REPLY_TOKENS
 
 
-def _bound(counter: Counter, prompt: str | tuple[Message, ...]) -> int:
+def _bound_by(counter: Counter) -> Callable[[str | tuple[Message, ...]], int]:
     """What a run would reserve for a prompt: the most it may be billed as."""
-    if isinstance(counter, RemoteModel):
-        return max(counter.bound_tokens(Request("", prompt)), _count(counter, prompt))
-    return _count(counter, prompt)
+    if not isinstance(counter, RemoteModel):  # takes longer to see than a prompt to count
+        return lambda prompt: _count(counter, prompt)
+    return lambda prompt: max(counter.bound_tokens(Request("", prompt)), _count(counter, prompt))
