@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 
 from nexa_core.errors import UsageError
 from nexa_core.records import State
-from nexa_core.stats import Confusion, cohens_kappa, correct_rate, propose_threshold
+from nexa_core.stats import Cell, Confusion, agree, cohens_kappa, correct_rate, propose_threshold
 from nexa_core.store.files import encode_line, replace_file
 from nexa_core.store.labels import (
     CALIBRATION,
@@ -34,6 +35,7 @@ __all__ = ["Labelling", "calibrate", "open_labelling", "warn_of_judges"]
 KAPPA = 0.6
 """A judge whose agreement is not certainly over this warns in every later run."""
 FEWEST = 20
+_MEASURED = ("id", "state", "scores", "_criteria")
 
 
 @dataclass
@@ -127,7 +129,7 @@ def calibrate(
     judges = [step["judge"] for step in found.record["pipeline"]["steps"] if "judge" in step]
     if not judges:
         raise UsageError(f"Run '{found.id}' has no judge.", "Calibrate a run with a judge step.")
-    rows = [row for row in _read_rows(found) if row["id"] in said]
+    rows = [row for row in _read_rows(found, ("id",)) if row["id"] in said]
     if len(rows) < FEWEST:
         raise UsageError(
             f"{len(rows)} rows of run '{found.id}' are labelled, and a judge needs {FEWEST} at least.",
@@ -135,11 +137,13 @@ def calibrate(
         )
     accept = found.record["pipeline"].get("accept") or {}
     people = {row["id"]: said[row["id"]].verdict == "accept" for row in rows}
+    every = list(_read_rows(found, _MEASURED))
     result = {
         "run": found.id,
         "labels": len(rows),
+        "labels_unused": len(said) - len(rows),
         "accepted_by_people": sum(people.values()),
-        "judges": [_measure(found, judge, accept, rows, people, risk, alpha) for judge in judges],
+        "judges": [_measure(found, judge, accept, every, people, risk, alpha) for judge in judges],
     }
     _keep(workspace, found, result)
     return result
@@ -168,36 +172,82 @@ def _measure(
     run: Run,
     judge: Mapping[str, Any],
     accept: Mapping[str, Any],
-    rows: Sequence[Mapping[str, Any]],
+    every: Sequence[Mapping[str, Any]],
     people: Mapping[str, bool],
     risk: float,
     alpha: float,
 ) -> dict[str, Any]:
-    scored = [row for row in rows if row["scores"].get(judge["id"]) is not None]
-    scores = [float(row["scores"][judge["id"]]) for row in scored]
-    good = [people[row["id"]] for row in scored]
+    """How a judge agrees with people over `every` row that it scored; labels stand for rows like theirs.
+
+    Kept and rejected rows are drawn apart (`open_labelling`), so each label counts for as many rows as its
+    own kind has: a judge's errors among labels alone would be those of no run.
+    """
+    scored = [row for row in every if row["scores"].get(judge["id"]) is not None]
+    labelled = [row for row in scored if row["id"] in people]
     own = accept.get(judge["id"]) or {}
     threshold = own.get("at_least", accept.get("min_score"))
     threshold = 0.5 if threshold is None else float(threshold)
-    measured: dict[str, Any] = {"judge": judge["id"], "n": len(scored), "threshold": threshold}
-    if not scored:
+    measured: dict[str, Any] = {"judge": judge["id"], "n": len(labelled), "threshold": threshold}
+    if not labelled:
         return measured
-    table = Confusion.of(good, [score >= threshold for score in scores])
-    every = [float(s) for s in _all_scores(run, judge["id"])]
-    kept = sum(score >= threshold for score in every)
-    corrected = correct_rate(kept, len(every), table, alpha)
+
+    def score(row: Mapping[str, Any]) -> float:
+        return float(row["scores"][judge["id"]])
+
+    def is_kept(row: Mapping[str, Any]) -> bool:
+        return score(row) >= threshold
+
+    good = [people[row["id"]] for row in labelled]
+    cells = _sort_cells(scored, people, is_kept)
+    kappa = cohens_kappa(cells, alpha)
+    strata = [int(_was_kept(row)) for row in labelled]
+    run_scores = [
+        [score(row) for row in scored if _was_kept(row) is kind] for kind in (False, True)
+    ]
     return {
         **measured,
         "identity": identify_judge(run.record, judge),
-        "kappa": cohens_kappa(table, alpha).as_json(),
-        "confusion": table.as_json(),
-        "kept_by_judge": kept / len(every),
-        "corrected_rate": corrected.as_json() if corrected else None,
-        "proposed_threshold": propose_threshold(scores, good, risk, alpha),
+        "kappa": kappa.as_json(),
+        "accuracy": agree(cells),
+        "confusion": Confusion.of(good, list(map(is_kept, labelled))).as_json(),
+        "kept_by_judge": sum(map(is_kept, scored)) / len(scored),
+        "corrected_rate": correct_rate(cells, alpha).as_json(),
+        "proposed_threshold": propose_threshold(
+            list(map(score, labelled)), good, risk, alpha, strata, run_scores
+        ),
+        "position": _measure_position(scored, judge["id"]),
         "risk": risk,
         "alpha": alpha,
-        "is_trusted": cohens_kappa(table, alpha).lower >= KAPPA,
+        "is_trusted": kappa.lower >= KAPPA,
     }
+
+
+def _sort_cells(
+    scored: Sequence[Mapping[str, Any]],
+    people: Mapping[str, bool],
+    is_kept: Callable[[Mapping[str, Any]], bool],
+) -> list[Cell]:
+    """Rows and labels by how rows were drawn (kept or rejected in the end) and by the judge's verdict."""
+    rows: Counter[tuple[bool, bool]] = Counter()
+    said: Counter[tuple[bool, bool, bool]] = Counter()
+    for row in scored:
+        kind = (_was_kept(row), is_kept(row))
+        rows[kind] += 1
+        if row["id"] in people:
+            said[*kind, people[row["id"]]] += 1
+    return [Cell(n, kind[1], said[*kind, True], said[*kind, False]) for kind, n in rows.items()]
+
+
+def _measure_position(scored: Sequence[Mapping[str, Any]], judge: str) -> dict[str, int] | None:
+    """Of the rows that a judge compared in both orders, those where both had one winner; else None."""
+    found = [json.loads(row[f"{judge}_criteria"] or "{}") for row in scored]
+    both = [one for one in found if {"forward", "backward"} <= one.keys()]
+    same = sum(one["forward"] == one["backward"] for one in both)
+    return {"n": len(both), "same": same} if both else None
+
+
+def _was_kept(row: Mapping[str, Any]) -> bool:
+    return row["state"] in (State.ACCEPTED, State.SURPLUS)
 
 
 def _keep(workspace: Workspace, run: Run, result: Mapping[str, Any]) -> None:
@@ -232,17 +282,18 @@ def _draw(run: Run, count: int, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def _read_rows(run: Run) -> Iterator[dict[str, Any]]:
-    """The rows of the newest iteration and of scale, last attempts only, scores as a dict."""
+def _read_rows(run: Run, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of the newest iteration and of scale, last attempts only, scores as a dict.
+
+    `columns` are those that are read, by their own name or their ending; all unless set.
+    """
     for folder in [*run.iterations()[-1:], run.scale]:
         for entry in read_manifest(folder.path):
-            table = pq.read_table(folder.shards / f"{entry.shard:05d}.parquet")
+            file = pq.ParquetFile(folder.shards / f"{entry.shard:05d}.parquet")
+            names = file.schema_arrow.names
+            wanted = None if columns is None else [n for n in names if n.endswith(tuple(columns))]
             # A row that was tried again stands for itself no longer; retries lie in the same shard.
-            again = set(table["parent_id"].drop_null().to_pylist())
-            for row in table.to_pylist():
+            again = set(file.read(["parent_id"])["parent_id"].drop_null().to_pylist())
+            for row in file.read(wanted).to_pylist():
                 if row["id"] not in again:
                     yield {**row, "scores": row.get("scores") or {}}
-
-
-def _all_scores(run: Run, judge: str) -> list[float]:
-    return [row["scores"][judge] for row in _read_rows(run) if row["scores"].get(judge) is not None]

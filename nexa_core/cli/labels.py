@@ -117,6 +117,8 @@ def _show_calibration(result: Mapping[str, Any]) -> RenderableType:
     from nexa_core.cli import look
 
     head = f"{result['labels']} labels, {result['accepted_by_people']} of them accept"
+    if unused := result["labels_unused"]:
+        head += f"; {unused} more are of rows that were tried again, or are none of this run's"
     blocks = [look.block(one["judge"], _show_judge(one)) for one in result["judges"]]
     return look.stack(look.line((result["run"], "bold"), f"  {head}"), *blocks)
 
@@ -129,22 +131,24 @@ def _show_judge(one: Mapping[str, Any]) -> RenderableType:
         return look.say("scored none of the labelled rows", "dim")
     kappa, table, corrected = one["kappa"], one["confusion"], one["corrected_rate"]
     trust = "" if one["is_trusted"] else "  under 0.6: every later run warns"
-    rate = "the judge is no better than chance"
-    if corrected:
-        low, high = show_percent(corrected["lower"]), show_percent(corrected["upper"])
-        rate = f"{show_percent(corrected['value'])} ({low} – {high}) truly good"
+    low, high = show_percent(corrected["lower"]), show_percent(corrected["upper"])
+    rate = f"{show_percent(corrected['value'])} ({low} – {high}) truly good"
     proposed = one["proposed_threshold"]
     sure = show_percent(1 - one["alpha"])
     goal = f"at most {show_percent(one['risk'])} bad rows kept, {sure} sure"
     threshold = f"{proposed:g}: {goal}" if proposed is not None else f"none certifies {goal}"
+    between = f"({kappa['lower']:.2f} – {kappa['upper']:.2f})"
+    same = f"the same verdict on {show_percent(one['accuracy'])} of rows"
     rows = [
-        (
-            "agreement",
-            f"kappa {kappa['value']:.2f} ({kappa['lower']:.2f} – {kappa['upper']:.2f}){trust}",
-        ),
+        ("agreement", f"kappa {kappa['value']:.2f} {between}, {same}{trust}"),
         ("both keep", f"{table['kept_good']}, both reject {table['dropped_bad']}"),
         ("judge errs", f"keeps {table['kept_bad']} bad, rejects {table['dropped_good']} good"),
         ("accepts", f"{show_percent(one['kept_by_judge'])} at {one['threshold']:g}; {rate}"),
         ("threshold", threshold),
     ]
+    if position := one["position"]:
+        share = show_percent(position["same"] / position["n"])
+        rows.append(
+            ("position", f"{share} of {position['n']:,} rows have one winner in both orders")
+        )
     return look.columns(rows)

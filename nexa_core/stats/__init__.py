@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from nexa_core.stats.agreement import (
+    Cell,
     Confusion,
     Interval,
+    agree,
     cohens_kappa,
     correct_rate,
     propose_threshold,
@@ -39,12 +41,14 @@ from nexa_core.stats.sequential import (
 
 __all__ = [
     "ALTERNATIVES",
+    "Cell",
     "Confusion",
     "Interval",
     "MeanInterval",
     "PairedComparison",
     "Prediction",
     "Rise",
+    "agree",
     "bounds",
     "chance_to_pass",
     "clopper_pearson",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 __all__ = ["MeanInterval", "clopper_pearson", "student", "wilson"]
 
 
+@lru_cache(maxsize=4096)
 def clopper_pearson(k: int, n: int, alpha: float) -> tuple[float, float]:
     """Exact lower and upper bound of a rate, each at level alpha (Clopper & Pearson 1934).
 

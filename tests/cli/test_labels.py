@@ -99,7 +99,7 @@ def test_a_judge_that_agrees_is_trusted(judged: Workspace, tmp_path: Path) -> No
     """Kappa, confusion and the corrected rate of a judge that errs on one row in twenty."""
     path = write_labels(tmp_path, judged, 20)
     found = calibrate("j", workspace=judged, labels=str(path))["judges"][0]
-    assert found["confusion"]["accuracy"] == pytest.approx(0.95)
+    assert found["accuracy"] == pytest.approx(0.95)
     assert found["is_trusted"] and found["kappa"]["lower"] >= 0.6
     rate = found["corrected_rate"]
     assert rate["lower"] <= rate["value"] <= rate["upper"]
@@ -112,6 +112,20 @@ def test_a_judge_that_does_not_warns_in_every_later_run(judged: Workspace, tmp_p
     assert not calibrate("j", workspace=judged, labels=str(path))["judges"][0]["is_trusted"]
     (warning,) = warn_of_judges(Run(judged.artifacts_path / "j").record, judged)
     assert "'factual' agreed with people by kappa" in warning
+
+
+def test_few_labels_of_each_kind_stand_for_all_rows(judged: Workspace, tmp_path: Path) -> None:
+    """Ten labels of kept and ten of rejected rows, by people who keep everything: every row is good."""
+    rows = rows_by_id(judged)
+    for state in ("accepted", "rejected"):
+        for row in [r for r, values in rows.items() if values["state"] == state][:10]:
+            add_label(tmp_path, Label(row, "accept"))
+    add_label(tmp_path, Label("of-another-run", "accept"))
+    found = calibrate("j", workspace=judged, labels=str(tmp_path / "labels"))
+    judge = found["judges"][0]
+    kept = sum((v["scores"]["factual"] or 0) >= 0.25 for v in rows.values()) / len(rows)
+    assert judge["corrected_rate"]["value"] == 1.0 and judge["accuracy"] == pytest.approx(kept)
+    assert (found["labels"], found["labels_unused"]) == (20, 1)
 
 
 def test_too_few_labels_measure_nothing(judged: Workspace, tmp_path: Path) -> None:
