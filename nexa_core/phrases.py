@@ -1,11 +1,12 @@
-"""A gate's rule in few words: what it wants, what was counted, between what the truth lies."""
+"""Facts in few words: a gate's rule with what was counted, and what came of rows tried again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from nexa_core.figures import show_count, show_percent, show_share
+from nexa_core.figures import show_count, show_many, show_percent, show_share
+from nexa_core.records import State
 
 __all__ = [
     "describe_check",
@@ -14,6 +15,7 @@ __all__ = [
     "show_rule",
     "show_value",
     "show_verdict",
+    "tell_retried",
 ]
 
 _RULES = {"below": "below", "at_least": "at least", "equals": "exactly"}
@@ -66,3 +68,13 @@ def show_bounds(check: Mapping[str, Any]) -> str:
 
 def _is_rate(check: Mapping[str, Any]) -> bool:
     return check.get("aggregate", "rate") == "rate"
+
+
+def tell_retried(rows: Mapping[str, int], retried: int) -> str:
+    """What came of the answers in the end, where rejected ones were tried again; empty where none was."""
+    answers = sum(rows.values()) - retried
+    if not retried or answers <= 0:
+        return ""
+    passed = (rows.get(State.ACCEPTED, 0) + rows.get(State.SURPLUS, 0)) / answers
+    was = f"{show_many(retried, 'rejected row')} {'was' if retried == 1 else 'were'} tried again"
+    return f"{was}: of {answers:,} answers {show_share(passed)} passed in the end."

@@ -12,7 +12,7 @@ from nexa_core.errors import NexaError, RunLockedError
 from nexa_core.store.events import read_events
 from nexa_core.store.layout import Run, ShardFolder
 from nexa_core.store.lock import find_owner, stop_owner
-from nexa_core.store.manifest import read_manifest, total_entries
+from nexa_core.store.manifest import count_retried, read_manifest, total_entries
 from nexa_core.store.money import read_spent
 from nexa_core.store.runs import list_runs as find_runs
 from nexa_core.store.runs import open_run, remove_run
@@ -29,9 +29,10 @@ def read_run(run: str, workspace: Workspace) -> dict[str, Any]:
     """
     found = open_run(workspace.artifacts_path, run)
     records = read_events(found.path).records
-    order = _reason_order(found.record.get("pipeline", {}))
-    units = [describe_unit(folder) for folder in (*found.iterations(), found.scale)]
+    pipeline = found.record.get("pipeline", {})
+    units = [describe_unit(folder, pipeline) for folder in (*found.iterations(), found.scale)]
     units = [unit for unit in units if unit["shards"]]
+    order = _reason_order(pipeline)
     dataset = _dataset_units(units)
     status, spent = read_status(found.path), read_spent(found, salvage=True)
     return {
@@ -47,6 +48,7 @@ def read_run(run: str, workspace: Workspace) -> dict[str, Any]:
         "created_at": found.record.get("created_at"),
         "rows": _sum(unit["rows"] for unit in dataset),
         "reasons": dict(sorted(_sum(unit["reasons"] for unit in dataset).items(), key=order)),
+        "retried": sum(unit["retried"] for unit in dataset),
         "calls": _sum(unit["calls"] for unit in units),
         "served": _sum_roles(unit["served"] for unit in units),
         "cost_usd": spent.settled.total() / 1e9,
@@ -58,14 +60,18 @@ def read_run(run: str, workspace: Workspace) -> dict[str, Any]:
     }
 
 
-def describe_unit(folder: ShardFolder) -> dict[str, Any]:
-    """What an iteration or scale has committed: rows, reasons, calls, cost, and how long it worked."""
+def describe_unit(folder: ShardFolder, pipeline: Mapping[str, Any]) -> dict[str, Any]:
+    """What an iteration or scale has committed: rows, reasons, calls, cost, and how long it worked.
+
+    `retried` are rows that count among the rejected ones and were tried again.
+    """
     totals = total_entries(read_manifest(folder.path))
     return {
         "unit": folder.name,
         "shards": totals.shards,
         "rows": totals.rows,
         "reasons": totals.reasons,
+        "retried": count_retried(totals, pipeline),
         "calls": totals.calls,
         "served": totals.served,
         "cost_usd": sum(totals.cost_nano.values()) / 1e9,
@@ -127,14 +133,19 @@ def _dataset_units(units: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _reason_order(pipeline: Mapping[str, Any]) -> Callable[[tuple[str, int]], tuple[int, str]]:
-    """Sorts (reason, number) as the pipeline's steps reject: a row leaves at the first that fails."""
+    """Sorts (reason, number) as the pipeline's steps reject: a row leaves at the first that fails.
+
+    What accept says of several judges together, as `min_score` does, comes after the last of them.
+    """
     names: list[str] = []
+    judged = 0
     for step in pipeline.get("steps", []):
-        for body in step.values():
+        for kind, body in step.items():
             uses = body if isinstance(body, list) else [{"step": body}]
             names += [str(use.get("id")) for each in uses for use in each.values()]
-    places = {name: at for at, name in enumerate(names)}
-    return lambda item: (places.get(item[0], len(names)), item[0])
+            judged = len(names) if kind in ("judge", "critic") else judged
+    places = {name: 2 * at for at, name in enumerate(names)}
+    return lambda item: (places.get(item[0], 2 * judged - 1), item[0])
 
 
 def _decisions(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

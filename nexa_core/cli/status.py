@@ -74,6 +74,7 @@ def _rows(run: Mapping[str, Any]) -> RenderableType:
     """The yield as a waterfall: what every reason took, and what was left after it."""
     from nexa_core.cli import look
     from nexa_core.figures import show_count, show_share
+    from nexa_core.phrases import tell_retried
 
     total = left = sum(run["rows"].values())
     rows: list[tuple[object, ...]] = [("made", show_count(total), "", _bar(1.0), "100.0 %")]
@@ -97,7 +98,10 @@ def _rows(run: Mapping[str, Any]) -> RenderableType:
             show_share(share),
         )
     )
-    return look.block("Rows", look.columns(rows, right=(1, 4)))
+    told = tell_retried(run["rows"], run["retried"])
+    return look.block(
+        "Rows", look.columns(rows, right=(1, 4)), look.say(told, "dim") if told else None
+    )
 
 
 def _bar(share: float, width: int = 24) -> str:

@@ -1,4 +1,4 @@
-"""The parts of a dataset's card that are told run by run: yields, judges, prices, licences."""
+"""The parts of a dataset's card that are told run by run: yields, models, gates, prices, licences."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 __all__ = [
+    "describe_gates",
     "describe_judges",
     "describe_mix",
     "describe_prices",
     "describe_runs",
     "describe_sources",
+    "describe_steps",
+    "generates",
     "write_table",
 ]
 
@@ -36,6 +39,85 @@ def describe_runs(manifest: Manifest) -> str:
 
 def _yield(made: int, accepted: int) -> tuple[str, str, str]:
     return f"{made:,}", f"{accepted:,}", f"{accepted / made:.1%}" if made else ""
+
+
+def generates(manifest: Manifest) -> bool:
+    """Whether a model wrote any of the runs' rows."""
+    return any(step["kind"] == "generate" for part in manifest["parts"] for step in part["steps"])
+
+
+def describe_steps(manifest: Manifest) -> str:
+    """Which models wrote and judged, and how they were asked when these rows were made."""
+    rows = [
+        (
+            *_name_run(manifest, part),
+            f"`{step['step']}`",
+            step["kind"],
+            ", ".join(f"`{model}`" for model in step["models"]),
+            f"`{step['prompt']}`" if step["prompt"] else "",
+            ", ".join(f"{key} {value}" for key, value in step["sampling"].items()),
+        )
+        for part in manifest["parts"]
+        for step in part["steps"]
+    ]
+    run = ("run",) if _are_several(manifest) else ()
+    head = (*run, "step", "kind", "model", "prompt", "sampling")
+    told = [write_table(head, rows) if rows else "No model was asked."]
+    told += [
+        f"Pipeline hash{_of_run(manifest, part)}: `{part['pipeline_hash']}`."
+        for part in manifest["parts"]
+    ]
+    if manifest["command"]:
+        told.append(f"To package again: `{manifest['command']}`.")
+    return "\n\n".join(told)
+
+
+def describe_gates(manifest: Manifest) -> str:
+    """What the gate of each run decided, on what evidence."""
+    told = []
+    for part in manifest["parts"]:
+        where = _of_run(manifest, part)
+        if part["decision"] is None:
+            told.append(f"No gate decided about the rows{where}.")
+            continue
+        head = f" Review chain head: `{part['review_head']}`." if part["review_head"] else ""
+        told.append(f"Decision{where}: **{part['decision']}**.{head}")
+        rows = [
+            (
+                f"`{check['metric']}`",
+                f"{check['rule']} {check['threshold']:g}",
+                f"{check['k']:g} of {check['n']}",
+                _bounds(check),
+                str(check["verdict"]),
+            )
+            for check in part["checks"]
+        ]
+        if rows:
+            names = ("metric", "rule", "counted", "value and bounds", "verdict")
+            told.append(write_table(names, rows))
+    return "\n\n".join(told) or "No gate decided about these rows."
+
+
+def _of_run(manifest: Manifest, part: Manifest) -> str:
+    return "".join(f" of {run}" for run in _name_run(manifest, part))
+
+
+def _bounds(check: Mapping[str, Any]) -> str:
+    if check.get("value") is None:
+        return ""
+    shown = f"{check['value']:.4g}"
+    if check.get("lower") is None or check.get("upper") is None:
+        return shown
+    return f"{shown} ({check['lower']:.4g} to {check['upper']:.4g})"
+
+
+def _are_several(manifest: Manifest) -> bool:
+    return len(manifest["parts"]) > 1
+
+
+def _name_run(manifest: Manifest, part: Manifest) -> tuple[str, ...]:
+    """The run's name where there are several, else nothing."""
+    return (f"`{part['run']}`",) if _are_several(manifest) else ()
 
 
 def describe_judges(manifest: Manifest) -> str:

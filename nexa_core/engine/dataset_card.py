@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nexa_core.engine.candidates import NOT_CHOSEN
 from nexa_core.engine.card_parts import (
+    describe_gates,
     describe_judges,
     describe_mix,
     describe_prices,
     describe_runs,
     describe_sources,
+    describe_steps,
+    generates,
     write_table,
 )
 from nexa_core.engine.dataset_rows import DUPLICATE, EVALUATION_MATCH
+from nexa_core.phrases import tell_retried
 
 __all__ = ["write_card"]
 
@@ -30,13 +34,17 @@ _SIZES = (
 )
 
 
-def write_card(
-    path: Path,
-    manifest: Mapping[str, Any],
-    pipeline: Mapping[str, Any],
-    checks: Sequence[Mapping[str, Any]],
-) -> None:
+def write_card(path: Path, manifest: Mapping[str, Any]) -> None:
     """Write the card: hub front matter, then what a reader of the dataset asks."""
+    parts = [
+        ("## Runs", describe_runs),
+        ("## Other data", describe_mix if manifest.get("mixed") else None),
+        ("## How it was made", describe_steps),
+        ("## Judges", describe_judges),
+        ("## Prices", describe_prices),
+        ("## Sources", describe_sources),
+        ("## The gate", describe_gates),
+    ]
     sections = [
         _front_matter(manifest),
         f"# {manifest['name']}",
@@ -44,13 +52,7 @@ def write_card(
         _describe(manifest),
         "## Columns\n\n" + _columns(manifest),
         "## Yield\n\n" + _yield(manifest),
-        *(["## Runs\n\n" + describe_runs(manifest)] if manifest.get("parts") else []),
-        *(["## Other data\n\n" + describe_mix(manifest)] if manifest.get("mixed") else []),
-        "## How it was made\n\n" + _making(manifest, pipeline),
-        *(["## Judges\n\n" + describe_judges(manifest)] if manifest.get("parts") else []),
-        *(["## Prices\n\n" + describe_prices(manifest)] if manifest.get("parts") else []),
-        *(["## Sources\n\n" + describe_sources(manifest)] if manifest.get("parts") else []),
-        "## The gate\n\n" + _gate(manifest, checks),
+        *(f"{head}\n\n{tell(manifest)}" for head, tell in parts if tell and manifest["parts"]),
         "## Limits\n\n" + _limits(manifest),
     ]
     path.write_text("\n\n".join(s for s in sections if s) + "\n", encoding="utf-8")
@@ -70,7 +72,8 @@ def _front_matter(manifest: Mapping[str, Any]) -> str:
     if sum(rows.values()) > total:
         lines += ["- config_name: rejected", told, "  data_files:"]
         lines += ["  - split: rejected", "    path: rejected/rejected-*.parquet"]
-    tags = ["synthetic", "nexa", *(["rehearsal"] if "rehearsal" in manifest["marks"] else [])]
+    tags = [*(["synthetic"] if generates(manifest) else []), "nexa"]
+    tags += ["rehearsal"] if "rehearsal" in manifest["marks"] else []
     lines += ["size_categories:", f"- {size}", "task_categories:", "- text-generation"]
     return "\n".join([*lines, "tags:", *(f"- {tag}" for tag in tags), "---"])
 
@@ -82,9 +85,10 @@ def _marks(manifest: Mapping[str, Any]) -> str:
 def _describe(manifest: Mapping[str, Any]) -> str:
     rows = manifest["rows"]
     runs = ", ".join(f"`{run}`" for run in manifest["runs"])
+    made = "generated and filtered" if generates(manifest) else "filtered"
     return (
         f"{rows['train']:,} training rows and {rows['validation']:,} validation rows in the format "
-        f"`{manifest['format']}`, generated and filtered by nexa in {runs}. All rows of one source "
+        f"`{manifest['format']}`, {made} by nexa in {runs}. All rows of one source "
         "row are in one split. `train.jsonl` holds the training split without provenance, "
         "`rejected/` every row that was left out, with its reason.\n\n"
         "```python\n"
@@ -114,7 +118,7 @@ _MEANINGS = {
     "source_id": "identity of the source row it came from",
     "sample": "number of the sample of that source row",
     "scores": "what each check, judge and critic found; null where it was not asked",
-    "flags": "checks that raised a flag without rejecting",
+    "flags": "flags that judges raised, and checks that flag and do not reject",
     "provenance": "run, iteration, shard, code commit; model, prompt and call ids of every step",
 }
 
@@ -153,7 +157,11 @@ def _yield(manifest: Mapping[str, Any]) -> str:
             ("rows", "number"), [(n.replace("_", " "), f"{k:,}") for n, k in _counts(manifest)]
         )
     )
+    told = [
+        tell_retried(part["rows"], part["retried"]) for part in manifest["parts"] if part["retried"]
+    ]
     moved = manifest.get("moved_sources", 0)
+    table = "\n\n".join([table, *told])
     note = f"\n\n{moved:,} sources were in another split of a later run." if moved else ""
     return table + note
 
@@ -162,72 +170,22 @@ def _counts(manifest: Mapping[str, Any]) -> Iterable[tuple[str, int]]:
     return ((name, number) for name, number in manifest["rows"].items() if number)
 
 
-def _making(manifest: Mapping[str, Any], pipeline: Mapping[str, Any]) -> str:
-    models = [
-        (f"`{role}`", f"`{settings.get('model')}`", _sampling(settings))
-        for role, settings in (pipeline.get("models") or {}).items()
-    ]
-    parts = [
-        write_table(("role", "model", "sampling"), models) if models else "No model was asked."
-    ]
-    if pipeline.get("accept"):
-        accept = json.dumps(pipeline["accept"], ensure_ascii=False)
-        parts.append(f"A row was accepted when it met `{accept}`.")
-    if manifest["pipeline_hash"]:
-        parts.append(f"Pipeline hash: `{manifest['pipeline_hash']}`.")
-    if manifest["command"]:
-        parts.append(f"To package again: `{manifest['command']}`.")
-    return "\n\n".join(parts)
-
-
-def _sampling(settings: Mapping[str, Any]) -> str:
-    sampling = settings.get("sampling") or {}
-    return ", ".join(f"{key} {value}" for key, value in sampling.items() if value is not None)
-
-
-def _gate(manifest: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> str:
-    if manifest["decision"] is None:
-        return "No gate decided about these rows."
-    head = manifest["review_head"]
-    parts = [
-        f"Decision: **{manifest['decision']}**."
-        + (f" Review chain head: `{head}`." if head else "")
-    ]
-    rows = [
-        (
-            f"`{check['metric']}`",
-            f"{check['rule']} {check['threshold']:g}",
-            f"{check['k']:g} of {check['n']}",
-            _bounds(check),
-            str(check["verdict"]),
-        )
-        for check in checks
-    ]
-    if rows:
-        parts.append(
-            write_table(("metric", "rule", "counted", "value and bounds", "verdict"), rows)
-        )
-    return "\n\n".join(parts)
-
-
-def _bounds(check: Mapping[str, Any]) -> str:
-    if check.get("value") is None:
-        return ""
-    shown = f"{check['value']:.4g}"
-    if check.get("lower") is None or check.get("upper") is None:
-        return shown
-    return f"{shown} ({check['lower']:.4g} to {check['upper']:.4g})"
-
-
 def _limits(manifest: Mapping[str, Any]) -> str:
-    limits = [
-        "The text was written by a model. Checks and judges filtered it; no person read every row.",
-        "Terms of use of the models above apply to what they wrote.",
-    ]
+    if generates(manifest):
+        limits = [
+            "The text was written by a model. Checks and judges filtered it; no person read every row.",
+            "Terms of use of the models above apply to what they wrote.",
+        ]
+    else:
+        limits = [
+            "The text is the source's own, filtered and not changed; no person read every row."
+        ]
     if manifest["evaluation_items"]:
+        dropped = manifest["rows"]["dropped_eval_matches"]
+        dropped += sum(one["dropped"].get(EVALUATION_MATCH, 0) for one in manifest["mixed"])
         limits.append(
             f"Rows that ask what an item of `{manifest['evaluation_items']}` asks were dropped "
-            f"({manifest['rows']['dropped_eval_matches']:,}): same words, whatever case and marks. "
+            f"({dropped:,}): same words, whatever case and marks. "
             "A paraphrase of an item is not found this way."
         )
     else:

@@ -16,13 +16,13 @@ from nexa_core.engine.packaging import read_manifest as read_dataset
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.splitting import Split
 from nexa_core.errors import UsageError
-from nexa_core.pipeline import CriticStep, JudgeStep
+from nexa_core.pipeline import CheckStep, CriticStep, JudgeStep, roles_of
 from nexa_core.prices import Rates, rates_of
 from nexa_core.records import State
 from nexa_core.reviews import describe_overrides, read_reviews
 from nexa_core.store.labels import CALIBRATION, identify_judge
 from nexa_core.store.layout import Run, ShardFolder
-from nexa_core.store.manifest import Totals, read_manifest, total_entries
+from nexa_core.store.manifest import Totals, count_retried, read_manifest, total_entries
 from nexa_core.store.money import read_spent
 
 __all__ = ["RunRows", "merge_runs", "package_run"]
@@ -56,6 +56,19 @@ class RunRows:
         """The gate's last word, None where there was none."""
         reviews = read_reviews(self.reviews, "pilot")
         return reviews[-1].decision if reviews else None
+
+    @property
+    def checks(self) -> list[Mapping[str, Any]]:
+        """What the gate's last word rests on."""
+        reviews = read_reviews(self.reviews, "pilot")
+        return list(reviews[-1].checks) if reviews else []
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The values that the gate's patches left for these rows, by dotted path."""
+        paths = [folder.parameters_path for folder in self.folders]
+        found = [json.loads(path.read_bytes()) for path in paths if path.is_file()]
+        return found[-1]["parameters"] if found else {}
 
     @property
     def review_head(self) -> str | None:
@@ -143,10 +156,8 @@ def _split(rows: RunRows, own: Packaging) -> Split:
 
 
 def _trace(runs: Sequence[RunRows], settings: str) -> Origin:
-    """Where the rows come from: the first run's pipeline and gate, and what each run brought."""
+    """Where the rows come from, and what each run brought."""
     first = runs[0]
-    reviews = read_reviews(first.reviews, "pilot")
-    last = reviews[-1] if reviews else None
     several = len(runs) > 1
     marks = [
         f"{mark} (run {one.run.id})" if several and mark != "rehearsal" else mark
@@ -156,10 +167,8 @@ def _trace(runs: Sequence[RunRows], settings: str) -> Origin:
     return Origin(
         runs=tuple(one.run.id for one in runs),
         name=str(first.run.record["name"]),
-        pipeline=first.run.record["pipeline"],
         pipeline_hash=first.run.pipeline_hash,
-        decision=last.decision if last else None,
-        checks=tuple(last.checks) if last else (),
+        decision=first.decision,
         review_head=first.review_head,
         marks=tuple(dict.fromkeys(marks)),
         command=f"nexa package {' '.join(one.run.id for one in runs)} {settings}".strip(),
@@ -180,16 +189,35 @@ def describe_part(rows: RunRows) -> dict[str, Any]:
         "pipeline_hash": rows.run.pipeline_hash,
         "decision": rows.decision,
         "review_head": rows.review_head,
+        "checks": rows.checks,
         "rows": totals.rows,
+        "retried": count_retried(totals, record["pipeline"]),
         "reasons": dict(sorted(totals.reasons.items(), key=lambda pair: -pair[1])),
         "calls": totals.calls,
         "cost_nano": dict(+spent.settled),
         "at_risk_nano": dict(+spent.at_risk),
         "source": {**source, "licence": settings.licence if settings else None} if source else None,
         "accept": record["pipeline"].get("accept"),
+        "steps": list(_describe_steps(rows)),
         "models": {name: _describe_role(role) for name, role in rows.plan.pipeline.models.items()},
         "judges": list(_describe_judges(rows)),
     }
+
+
+def _describe_steps(rows: RunRows) -> Iterator[Mapping[str, Any]]:
+    """The steps that asked models, as they stood when the rows were made: after the gate's last patch."""
+    pipeline = rows.plan.pipeline.with_values(rows.parameters)
+    for step in pipeline.steps:
+        roles = roles_of(step)
+        if roles and not isinstance(step, CheckStep):
+            named = step.rubric if isinstance(step, JudgeStep) else step.prompt
+            yield {
+                "step": step.id,
+                "kind": step.kind,
+                "models": [pipeline.models[role].model for role in roles],
+                "prompt": named if isinstance(named, str) else None,
+                "sampling": pipeline.effective_sampling(step),
+            }
 
 
 def _describe_role(role: Any) -> dict[str, Any]:

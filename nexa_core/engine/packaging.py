@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,16 +39,14 @@ __all__ = [
 class Origin:
     """Where the rows come from, as card and manifest say it.
 
-    `decision` and `checks` are the gate's last word; `marks` say what a reader must not miss, such
+    `decision` is the first run's gate's last word; `marks` say what a reader must not miss, such
     as `rehearsal` or `override: …`; `review_head` is the hash of the newest review record.
     """
 
     runs: tuple[str, ...]
     name: str
-    pipeline: Mapping[str, Any] = field(default_factory=dict)
     pipeline_hash: str = ""
     decision: str | None = None
-    checks: tuple[Mapping[str, Any], ...] = ()
     review_head: str | None = None
     marks: tuple[str, ...] = ()
     command: str = ""
@@ -128,7 +126,7 @@ def package_parts(parts: Sequence[Part], out: Path, origin: Origin) -> PackageRe
             "inputs": inputs,
             "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
-        write_card(folder / "README.md", manifest, origin.pipeline, origin.checks)
+        write_card(folder / "README.md", manifest)
         manifest["files"] = hash_files(folder)
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")

@@ -14,7 +14,13 @@ from nexa_core.reviews import Review, read_reviews, verify_chain
 from nexa_core.store.events import read_events
 from nexa_core.store.files import read_lines
 from nexa_core.store.layout import Run, ShardFolder
-from nexa_core.store.manifest import ShardEntry, Totals, read_manifest, total_entries
+from nexa_core.store.manifest import (
+    ShardEntry,
+    Totals,
+    count_retried,
+    read_manifest,
+    total_entries,
+)
 from nexa_core.store.status import read_status
 
 __all__ = ["THRESHOLDS", "Facts", "TrainingFacts", "UnitFacts", "read_folder"]
@@ -93,6 +99,11 @@ class Facts:
     def all_totals(self) -> Totals:
         """The sums over every unit: iterations that failed cost money too."""
         return total_entries(entry for unit in self.units for entry in unit.entries)
+
+    @property
+    def retried(self) -> int:
+        """Rejected rows of these units that were tried again."""
+        return count_retried(self.totals, self.record.get("pipeline") or {})
 
     @property
     def accepted(self) -> int:

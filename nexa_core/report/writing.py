@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from nexa_core.errors import StoreError
+from nexa_core.phrases import tell_retried
 from nexa_core.report.estimate import compare_estimate
 from nexa_core.report.evaluation import show_evaluation
 from nexa_core.report.figures import show_count, show_money, show_seconds, show_time
@@ -83,6 +84,7 @@ def _collect(facts: Facts) -> dict[str, Any]:
         "times": times,
         "steps": trace_decisions(facts),
         "falls": trace_yield(facts),
+        "retried": tell_retried(facts.totals.rows, facts.retried),
         "units": list_units(facts),
         "trainings": [show_training(training) for training in facts.trainings],
         "evaluation": evaluation,

@@ -23,6 +23,7 @@ __all__ = [
     "ShardEntry",
     "Totals",
     "append_entry",
+    "count_retried",
     "merge_tallies",
     "read_forfeits",
     "read_manifest",
@@ -71,6 +72,19 @@ class Totals:
     metrics: dict[str, dict[str, Any]]
     source_rows: int
     seconds: float
+
+
+def count_retried(totals: Totals, pipeline: Mapping[str, Any]) -> int:
+    """Rejected rows that were tried again, of a pipeline as run.json has it; 0 where that cannot be told.
+
+    `failed_rate` counts every row but those, of the first sample: with several samples nobody can tell.
+    """
+    steps = (body for step in pipeline.get("steps", ()) for body in step.values())
+    several = any(isinstance(body, dict) and body.get("samples", 1) > 1 for body in steps)
+    counted = totals.metrics.get("failed_rate")
+    if several or counted is None or not (pipeline.get("accept") or {}).get("retry"):
+        return 0
+    return sum(totals.rows.values()) - int(counted["n"])
 
 
 def append_entry(folder: Path, entry: ShardEntry) -> None:

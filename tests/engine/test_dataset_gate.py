@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -44,6 +45,22 @@ def test_a_dataset_that_is_as_varied_as_its_first_iteration_is_packaged(
     assert found["diversity_kept"] == pytest.approx(1, abs=0.05) and found["repeated_rate"] == 0
     assert record.look.census and record.phase == "package"
     assert not reviewing.gate_replay("varied", workspace=workspace)["differences"]
+
+
+def test_the_card_says_how_its_rows_were_made_and_not_how_the_first_were(
+    run: Any, packaged: dict[str, Any], workspace: Workspace
+) -> None:
+    """The gate made the second iteration cooler: that temperature is the dataset's."""
+    run(packaged, "patched")
+    folder = workspace.artifacts_path / "patched"
+    used = json.loads((folder / "iterations/02/parameters.json").read_bytes())["parameters"]
+    (line,) = [
+        line
+        for line in (folder / "dataset/README.md").read_text().splitlines()
+        if line.startswith("| `answer` | generate")
+    ]
+    assert used["answer.sampling.temperature"] < 1
+    assert f"temperature {used['answer.sampling.temperature']}" in line
 
 
 def test_a_patch_that_makes_the_data_easy_does_not_pass(

@@ -49,6 +49,35 @@ def make_row(
     }
 
 
+def make_step(name: str, model: str, **sampling: object) -> dict:
+    return {
+        "step": name,
+        "kind": "generate",
+        "models": [model],
+        "prompt": None,
+        "sampling": sampling,
+    }
+
+
+def make_part(run: str, **told: object) -> dict:
+    """What a run brought, as the manifest says it: 37 of 41 rows accepted, two of the rest tried twice."""
+    facts = {
+        "decision": "PROCEED",
+        "review_head": "h1",
+        "rows": {"accepted": 37, "rejected": 4},
+        "retried": 2,
+    }
+    nothing: dict = {
+        "accept": None,
+        "source": None,
+        "cost_nano": {},
+        "at_risk_nano": {},
+        "models": {},
+    }
+    lists: dict = {"checks": [], "steps": [], "judges": []}
+    return {"run": run, "pipeline_hash": f"hash-{run}", **facts, **nothing, **lists, **told}
+
+
 def write_shards(folder: Path, rows: list[dict], size: int = 50) -> list[Path]:
     paths = []
     for start in range(0, len(rows), size):
@@ -286,16 +315,9 @@ def test_the_card_says_what_a_reader_asks(tmp_path: Path) -> None:
         "upper": 0.049,
         "verdict": "PASS",
     }
+    part = make_part("r1", steps=[make_step("answer", "local/x", temperature=0.2)], checks=[check])
     origin = Origin(
-        ("r1",),
-        "demo",
-        {"models": {"base": {"model": "local/x"}}},
-        "abc",
-        "PROCEED",
-        (check,),
-        "h1",
-        ("rehearsal",),
-        "nexa package r1",
+        ("r1",), "demo", "abc", "PROCEED", "h1", ("rehearsal",), "nexa package r1", (part,)
     )
     rows = [make_row(n) for n in range(40)] + [make_row(90, "rejected", "runaway")]
     package(write_shards(tmp_path, rows), tmp_path / "d", make_packaging(), origin)
@@ -307,9 +329,28 @@ def test_the_card_says_what_a_reader_asks(tmp_path: Path) -> None:
         "| `runaway` | −1 | 40 | 97.6% |",
         "1 of 166",
         "**Mark:** rehearsal",
-        "`local/x`",
+        "| `answer` | generate | `local/x` |  | temperature 0.2 |",
+        "2 rejected rows were tried again: of 39 answers 94.9 % passed in the end.",
     ):
         assert part in card
+
+
+def test_the_card_of_rows_that_no_model_wrote_says_so(tmp_path: Path) -> None:
+    """An audited dataset is not synthetic; of several runs each has its own gate and hash."""
+    parts = (make_part("r1"), make_part("r2", decision=None))
+    origin = Origin(("r1", "r2"), "demo", "abc", "PROCEED", parts=parts)
+    package(
+        write_shards(tmp_path, [make_row(n) for n in range(9)]),
+        tmp_path / "d",
+        make_packaging(),
+        origin,
+    )
+    card = (tmp_path / "d" / "README.md").read_text()
+    assert "synthetic" not in card and "written by a model" not in card
+    assert (
+        "Decision of `r1`: **PROCEED**" in card and "No gate decided about the rows of `r2`" in card
+    )
+    assert "Pipeline hash of `r2`: `hash-r2`" in card
 
 
 def test_datasets_opens_the_folder(tmp_path: Path) -> None:
