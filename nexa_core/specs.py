@@ -64,7 +64,10 @@ class Spec:
     summary: str
     build: Callable[..., Any]
     options: Callable[[], type[BaseModel]] | None = None
-    """Returns the options class, so that listing plugins does not import pydantic."""
+    """Returns the options class, so that listing plugins does not import pydantic.
+
+    A field with `json_schema_extra={"column": True}` names columns, which are looked for before a run begins.
+    """
     needs: tuple[Need, ...] = ()
 
     def __post_init__(self) -> None:

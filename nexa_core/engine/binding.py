@@ -11,7 +11,13 @@ from nexa_core.engine.environment import describe_environment, find_commit
 from nexa_core.engine.models import Models
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.seating import reviewer_prompt_key
-from nexa_core.engine.sources import ParquetFile, fingerprint, open_source, read_source
+from nexa_core.engine.sources import (
+    ParquetFile,
+    check_names,
+    fingerprint,
+    open_source,
+    read_source,
+)
 from nexa_core.errors import (
     GateFileError,
     PipelineFileError,
@@ -67,7 +73,7 @@ def bind(
     source = source or _open_source(pipeline, workspace, plugins)
     commit = find_commit(workspace.root)
     judged = _read_dataset_gate(pipeline, plugins)
-    models, columns = Models(plugins), columns_of(source)
+    models, columns = Models(plugins), columns_of(source, pipeline)
     plan = Plan(pipeline, gate, plugins, prompts, models, columns, commit, judged)
     _check_conversations(plan, source)
     return plan, source
@@ -96,7 +102,7 @@ def bind_stored(run: Run, workspace: Workspace, plugins: Plugins) -> tuple[Plan,
     commit = record["environment"]["git_commit"]
     judged = record.get("dataset_gate")
     dataset_gate = Gate.from_json(judged) if judged else None
-    models, columns = Models(plugins), columns_of(source)
+    models, columns = Models(plugins), columns_of(source, pipeline)
     addressed = record.get("identity", 1) >= IDENTITY
     plan = Plan(pipeline, gate, plugins, prompts, models, columns, commit, dataset_gate, addressed)
     return plan, source
@@ -139,24 +145,33 @@ def describe_run(
     }
 
 
-def columns_of(source: Source | None) -> tuple[str, ...]:
-    """The columns of a source's first readable row.
+def columns_of(source: Source | None, pipeline: Pipeline) -> tuple[str, ...]:
+    """The columns of a source's first readable row, by the names that `source.map` gives them.
 
     Raises:
-        SourceError: The source has no row that can be read.
+        SourceError: The source has no row that can be read, or its columns cannot be named so.
     """
     if source is None:
         return ()
     errors = []
     for row in source.rows():
         if not isinstance(row, Exception):
-            return tuple(row)
+            return _name_columns(row, pipeline)
         errors.append(row)
         if len(errors) == 100:
             break
     if errors:
         raise SourceError(f"No row of the source can be read: {errors[0]}.", "Is it JSON Lines?")
     raise SourceError("The source is empty.", "Point source.path at a file with rows.")
+
+
+def _name_columns(row: Mapping[str, Any], pipeline: Pipeline) -> tuple[str, ...]:
+    settings = pipeline.source
+    identity, renames = (settings.id, settings.map) if settings else (None, {})
+    place = pipeline.place("source.map") or pipeline.place("source")
+    check_names(row, identity, renames, place)
+    theirs = {*renames.values(), *renames}
+    return (*renames, *(name for name in row if name not in theirs))
 
 
 def _prompt_names(pipeline: Pipeline) -> Sequence[tuple[str, Any]]:

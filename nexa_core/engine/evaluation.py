@@ -180,6 +180,13 @@ def check_evaluation(plan: Plan, items: Items | None) -> None:
             raise UnknownNameError("evaluation arm", name, ARMS, place)
     if TUNED in settings.arms and pipeline.train is None:
         raise _miss_student(place)
+    _find_student(pipeline, chat=False)
+    if items is None and (pipeline.package is None or pipeline.package.validation <= 0):
+        raise UsageError(
+            "'evaluate.holdout' takes rows of the dataset's validation split, and there is none.",
+            "Set package.validation over 0, or name `items`.",
+            pipeline.place("evaluate.holdout"),
+        )
     if settings.require and not any({*pair} <= {*settings.arms} for pair in COMPARED):
         raise UsageError(
             "'evaluate.require: better' needs two arms to compare.",

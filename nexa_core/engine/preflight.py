@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nexa_core.engine.budget import NANO, in_dollars
+from nexa_core.engine.column_checks import check_columns
 from nexa_core.engine.evaluation import check_evaluation
 from nexa_core.engine.items import bind_items
 from nexa_core.engine.package_settings import check_packaging
@@ -46,6 +47,7 @@ def check_plan(plan: Plan, artifacts: Path, rows_only: bool = False) -> list[str
     # Built here so that a wrong option or a missing column is found before the first call.
     _ = plan.metrics
     plan.build_checks()
+    check_columns(plan)
     for use in plan.gate.reviewers if plan.gate else ():
         build_reviewer(plan, use)
     return [*_warn_of_unused(plan), *warnings]

@@ -151,7 +151,7 @@ def read_source(
             yield SourceRow(identity, identity, {}, f"unreadable: {row}")
             continue
         if position == 0:
-            id_column = _check_columns(row, id_column, renames, place)
+            id_column = check_names(row, id_column, renames, place)
         yield _identify(row, id_column, renames, position)
 
 
@@ -176,9 +176,10 @@ def _identify(
     return SourceRow(_digest(str(value)), str(value), columns)
 
 
-def _check_columns(
+def check_names(
     row: Row, id_column: str | None, renames: Mapping[str, str], place: Place | None
 ) -> str | None:
+    """Refuse a first row whose columns cannot be named so; the column of identities, None without one."""
     listed = ", ".join(row)
     for column in [*renames.values(), *([id_column] if id_column else [])]:
         if column not in row:

@@ -16,6 +16,8 @@ OpenRows = Callable[[str], Any]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+COLUMN: dict[str, Any] = {"column": True}
+"""Says that an option names columns, so that a name no row has is found before anything is paid for."""
 AGAINST = "ids of earlier runs, or files, whose rows come before the first"
 
 
@@ -29,14 +31,18 @@ class FieldOptions(Options):
     """Which text is read."""
 
     field: str | None = Field(
-        None, description="column with the text; the answer column unless set"
+        None,
+        description="column with the text; the answer column unless set",
+        json_schema_extra=COLUMN,
     )
 
 
 class FinishOptions(Options):
     """Which finish reason is read."""
 
-    finish_field: str | None = Field(None, description="column with the finish reason")
+    finish_field: str | None = Field(
+        None, description="column with the finish reason", json_schema_extra=COLUMN
+    )
 
 
 class DelimiterOptions(FieldOptions):
@@ -53,6 +59,7 @@ class RunawayOptions(DelimiterOptions):
     raw_field: str | None = Field(
         None,
         description="column with the text before stop-trimming; `field` is read where it is null",
+        json_schema_extra=COLUMN,
     )
 
 
@@ -62,6 +69,7 @@ class TokenOptions(FieldOptions):
     tokens_field: str | None = Field(
         None,
         description="column with the model's token count; words are counted where there is none",
+        json_schema_extra=COLUMN,
     )
 
 
@@ -118,6 +126,7 @@ class DuplicateOptions(FieldOptions):
         None,
         min_length=1,
         description="compare these columns together instead of `field` alone",
+        json_schema_extra=COLUMN,
     )
     ignore_case: bool = Field(False, description="upper and lower case are the same")
     ignore_space: bool = Field(
@@ -145,7 +154,10 @@ class DecontaminationOptions(FieldOptions):
     """Which items no row may hold."""
 
     columns: tuple[str, ...] | None = Field(
-        None, min_length=1, description="columns that are searched; question and answer unless set"
+        None,
+        min_length=1,
+        description="columns that are searched; question and answer unless set",
+        json_schema_extra=COLUMN,
     )
     items: tuple[str, ...] = Field(
         (),
@@ -238,7 +250,7 @@ class ReadingOptions(FieldOptions):
 class AnswerOptions(ReadingOptions):
     """Where the right answer is."""
 
-    column: str = Field(description="column with the right answer")
+    column: str = Field(description="column with the right answer", json_schema_extra=COLUMN)
     expected: Literal["boxed", "last_number", "regex", "text"] | None = Field(
         None, description="how it is taken from that column; as `take` says unless set"
     )
@@ -258,7 +270,9 @@ class CommandOptions(FieldOptions):
         description="program and arguments; the text is its input, and stands in `answer.txt`",
     )
     files: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][\w.-]*$")], str] | None = Field(
-        None, description="files in its folder, by name, each with the column that it holds"
+        None,
+        description="files in its folder, by name, each with the column that it holds",
+        json_schema_extra=COLUMN,
     )
     run_untrusted: bool = Field(
         False, description="must be true: the check runs what a model wrote on this machine"

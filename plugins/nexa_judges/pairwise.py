@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from nexa_core import Asker, JudgeOrder, Row, Score
 from nexa_judges.asking import ask_verdict, write_messages
@@ -16,7 +16,7 @@ class PairOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    against: str
+    against: str = Field(json_schema_extra={"column": True})
 
 
 class PairwiseJudge:

@@ -409,3 +409,35 @@ def test_equal_rows_ask_once(
     done = run(pipeline, "equal").as_json()
     assert done["rows"]["accepted"] == 40 and len(asked(workspace)) == 5
     assert done["calls"] == {"asked": 5, "replayed": 35, "reused": 0}
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "package", "told"),
+    [
+        ({"items": "items.jsonl"}, {"prompt": "instruction"}, "no model to evaluate"),
+        ({"holdout": 5}, {"prompt": "question", "validation": 0}, "there is none"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_is_refused_before_the_run(
+    run: Any,
+    answering: Any,
+    write_rows: Any,
+    workspace: Workspace,
+    evaluate: Any,
+    package: Any,
+    told: str,
+) -> None:
+    """Not after everything is made and paid for."""
+    write_rows([{"instruction": "q", "answer": "a"}], "items.jsonl")
+    write_rows(questions(30))
+    section = {"scorer": "contains", "arms": ["base"], **evaluate}
+    pipeline = answering(evaluate=section, package={"format": "prompt-completion", **package})
+    if "items" in evaluate:
+        write_rows([{"instruction": "q", "response": "r"}])
+        pipeline = {
+            **{key: pipeline[key] for key in ("nexa", "name", "source", "package", "evaluate")},
+            "steps": [{"check": ["empty"]}],
+        }
+    with pytest.raises(UsageError, match=told):
+        run(pipeline, "never")
+    assert not (workspace.artifacts_path / "never").exists()

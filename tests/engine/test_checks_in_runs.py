@@ -12,7 +12,7 @@ import pytest
 
 from nexa_core.engine.batch import Batch
 from nexa_core.engine.steps.check import CheckRows, NamedCheck
-from nexa_core.errors import NexaError, SourceError
+from nexa_core.errors import NexaError, PreflightError, SourceError
 from nexa_core.records import ScoreColumns
 from nexa_core.workspace import Workspace
 
@@ -128,3 +128,62 @@ def test_a_wrong_option_is_found_before_the_first_call(
         run(pipeline, "typo")
     assert not (workspace.root / "asked.log").exists()
     assert not (workspace.artifacts_path / "typo").exists()
+
+
+@pytest.mark.parametrize(
+    ("checks", "option"),
+    [
+        ([{"length": {"field": "respnse", "min_chars": 3}}], "`field`"),
+        ([{"exact_duplicates": {"columns": ["response", "answr"]}}], "`columns`"),
+        ([{"answer_equals": {"column": "right"}}], "`column`"),
+        (
+            [{"command": {"command": ["true"], "run_untrusted": True, "files": {"a.py": "code"}}}],
+            "`files`",
+        ),
+    ],
+)
+def test_a_column_that_no_row_has_is_found_before_the_run(
+    audit: Any, workspace: Workspace, checks: list[Any], option: str
+) -> None:
+    """A slip of the pen in an option costs no call, and leaves no run behind."""
+    with pytest.raises(PreflightError, match=f"reads the column .* \\({option}\\)"):
+        audit([TEXT], checks)
+    assert not (workspace.artifacts_path / "audit").exists()
+
+
+def test_columns_of_metrics_are_found_before_the_run(audit: Any) -> None:
+    """A gate reads at the end, when everything is paid for."""
+    rule = {"metric": {"refusal_rate": {"field": "respnse"}}, "below": 0.5}
+    with pytest.raises(PreflightError, match="'refusal_rate' reads the column 'respnse'"):
+        audit([TEXT], ["empty"], gate={"gate": "g", "hard": [rule]})
+
+
+def test_a_renamed_column_is_read_by_its_new_name(
+    run: Any, write_rows: Callable[..., str], workspace: Workspace
+) -> None:
+    """`source.map` names the answer's column: facts, checks and options know it, the old name is gone."""
+    path = write_rows([{"id": "a", "instruction": "q", "said": "no"}], "renamed.jsonl")
+    pipeline = {
+        "nexa": 1,
+        "name": "renamed",
+        "source": {"path": path, "id": "id", "map": {"response": "said"}},
+        "steps": [{"check": ["empty", {"length": {"field": "response", "min_chars": 9}}]}],
+        "pilot": {"rows": "all", "max_iterations": 1},
+    }
+    run(pipeline, "renamed", ("pilot",))
+    (row,) = read_rows(workspace, "renamed").to_pylist()
+    assert row["reason"].startswith("length: 2 of") and "said" not in row
+    with pytest.raises(PreflightError, match="Columns there are by then: instruction, response"):
+        run({**pipeline, "steps": [{"check": [{"empty": {"field": "said"}}]}]}, "old", ("pilot",))
+
+
+def test_the_answer_that_a_pairwise_judge_compares_with_must_be_there(
+    run: Any, answering: Any, write_rows: Callable[..., str]
+) -> None:
+    """Every answer would win against one that is missing."""
+    write_rows([{"id": "a", "question": "q"}])
+    pipeline = answering()
+    judge = {"method": "pairwise", "model": "m", "rubric": "judge/pairwise"}
+    pipeline["steps"].append({"judge": {**judge, "options": {"against": "referense"}}})
+    with pytest.raises(PreflightError, match="The judge 'judge' reads the column 'referense'"):
+        run(pipeline, "pairs", ("pilot",))
