@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import nexa_reviewers
@@ -186,7 +186,6 @@ def test_an_undecided_rule_alone_still_moves():
 numbers = st.floats(0.01, 3.0)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(sorted(RULES)),
     st.integers(0, 200),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nexa_core.documents import MAX_BYTES, parse_yaml, read_yaml
@@ -25,7 +25,6 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=40)
 @given(PLAIN)
 def test_json_reads_as_itself(value: object) -> None:
     """Every JSON text is a YAML text with the same value."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nexa_core import gates, stats
@@ -23,7 +23,6 @@ def spec(name: str, aggregate: str = "rate") -> MetricSpec:
     return MetricSpec(name, name, build=lambda: None, aggregate=aggregate, population="every row")
 
 
-unhurried = settings(deadline=None, max_examples=60)
 METRICS = {
     name: spec(name)
     for name in (
@@ -202,7 +201,6 @@ def test_a_rate_is_three_valued(k, n, verdict):
     assert (check.e_pass >= 100, check.e_fail >= 100) == (verdict == "PASS", verdict == "FAIL")
 
 
-@unhurried
 @given(st.integers(1, 250), st.data())
 def test_at_least_is_below_seen_from_the_other_side(n, data):
     """Acceptance of at least 0.7 and rejection below 0.3 always agree."""
@@ -217,7 +215,6 @@ def test_at_least_is_below_seen_from_the_other_side(n, data):
     assert accepted.lower == pytest.approx(1 - rejected.upper)
 
 
-@unhurried
 @given(st.integers(1, 300), st.data())
 def test_a_rule_passes_exactly_when_its_bound_clears_the_threshold(n, data):
     """Verdict and interval are one process: PASS means that the upper bound is under the limit."""

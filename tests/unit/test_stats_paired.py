@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom, binomtest
 
 from nexa_core import stats
 
@@ -18,6 +17,8 @@ counts = st.integers(0, 300)
 @given(counts, counts)
 def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs(b, c):
     """The exact p is scipy's; mid-p takes half of the outcome's own chance off each side."""
+    from scipy.stats import binom, binomtest  # every worker imports this module, few run it
+
     exact, midp = stats.mcnemar(b, c)
     assert exact == pytest.approx(
         binomtest(min(b, c), b + c, 0.5).pvalue if b + c else 1.0, rel=1e-9
@@ -102,6 +103,8 @@ def test_holm_steps_down_and_keeps_the_order_given():
 @given(st.integers(1, 400), st.data(), st.sampled_from([0.05, 0.01]))
 def test_fixed_intervals_agree_with_scipy(n, data, alpha):
     """Clopper–Pearson and Wilson are scipy's intervals."""
+    from scipy.stats import binomtest
+
     k = data.draw(st.integers(0, n))
     exact = binomtest(k, n).proportion_ci(1 - 2 * alpha, "exact")
     assert stats.clopper_pearson(k, n, alpha) == pytest.approx((exact.low, exact.high), abs=1e-9)

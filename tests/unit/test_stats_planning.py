@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nexa_core import stats
@@ -66,7 +66,6 @@ def test_the_predictive_chance_agrees_with_simulation():
     )
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 30), st.integers(30, 200), st.integers(0, 300))
 def test_a_predictive_chance_grows_with_the_cap_and_falls_with_failures(k, n, more):
     """More room never lowers the chance; a failure more never raises it."""

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
 
 from nexa_core import stats
 
@@ -16,7 +15,10 @@ rates = st.floats(0.01, 0.99)
 
 
 def expected(e, n: int, p0: float, rate: float) -> float:
-    return sum(binom.pmf(k, n, rate) * e(k, n, p0) for k in range(n + 1))
+    from scipy.stats import binom  # every worker imports this module, few run it
+
+    chances = binom.pmf(np.arange(n + 1), n, rate)
+    return sum(chance * e(k, n, p0) for k, chance in enumerate(chances))
 
 
 @given(st.integers(1, 25), rates, st.floats(0, 1))

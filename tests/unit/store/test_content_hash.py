@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nexa_core.store.content import hash_content
@@ -45,7 +45,6 @@ def blank(rows: list[dict]) -> list[dict]:
     return [row | {"provenance": row["provenance"] | {"run": None}} for row in rows]
 
 
-@settings(max_examples=50)
 @given(st.lists(ROW, max_size=5), st.data())
 def test_chunks_slices_and_encodings_do_not_matter(rows, data):
     """However Arrow holds the values, their hash is one."""

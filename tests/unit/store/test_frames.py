@@ -1,6 +1,6 @@
 """The frames of a journal: what is whole is read, what is not is never taken for whole."""
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nexa_core.records import encode_json
@@ -16,7 +16,6 @@ FRAMES = st.lists(st.dictionaries(TEXT, VALUES, max_size=3), max_size=4)
 SEGMENT = [{"call_id": f"c{n}", "text": "5 µm at 20 °C\n" * n} for n in range(4)]
 
 
-@settings(max_examples=60)
 @given(FRAMES)
 def test_frames_come_back_as_they_went_in(frames):
     """Whatever JSON can say, line feeds and lone surrogates included, survives the journal."""
@@ -24,7 +23,6 @@ def test_frames_come_back_as_they_went_in(frames):
     assert (scan.frames, scan.torn_bytes, scan.damaged_at) == (frames, 0, None)
 
 
-@settings(max_examples=60)
 @given(VALUES, VALUES)
 @example(2**64, -(2**63) - 1)
 def test_what_is_json_already_is_taken_as_it_is(reply, other):
@@ -33,7 +31,6 @@ def test_what_is_json_already_is_taken_as_it_is(reply, other):
     assert scan.frames == [{"reply": reply, "other": other}]
 
 
-@settings(max_examples=60)
 @given(FRAMES, st.data())
 def test_a_cut_leaves_the_longest_whole_prefix(frames, data):
     """Cut anywhere, a segment yields exactly the frames that end before the cut, and no damage."""
