@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -25,6 +27,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("nexa", deadline=None, max_examples=25)
 settings.register_profile("thorough", deadline=None, max_examples=200)
 settings.load_profile("nexa")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that load torch come first and together: one worker loads it, for all of them."""
+    items.sort(key=lambda item: item.get_closest_marker("weights") is None)
+
 
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).parent.parent
@@ -55,6 +63,34 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
         return path
 
     return write_file
+
+
+@pytest.fixture(scope="module")
+def _kept() -> dict[str, tuple[Path, Any]]:
+    """States of a test's folder that other tests of the module begin with, by name."""
+    return {}
+
+
+@pytest.fixture
+def begin(
+    tmp_path: Path, _kept: dict[str, tuple[Path, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, Callable[[], Any]], Any]:
+    """Brings the test's own folder into a named state: the first time it is made, later it is copied.
+
+    Gives what `make` gave when the state was made. Paths in that are of the folder it was made in.
+    """
+
+    def bring(state: str, make: Callable[[], Any]) -> Any:
+        if state in _kept:
+            folder, told = _kept[state]
+            shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+        else:
+            told, folder = make(), tmp_path_factory.mktemp("kept")
+            shutil.copytree(tmp_path, folder, dirs_exist_ok=True)
+            _kept[state] = folder, told
+        return told
+
+    return bring
 
 
 @pytest.fixture(autouse=True)

@@ -229,6 +229,7 @@ def test_other_recipes_hold_together(tmp_path: Path, workspace: Workspace) -> No
     compile((tmp_path / "py" / "train.py").read_text(), "train.py", "exec")
 
 
+@pytest.mark.weights
 @pytest.mark.parametrize(
     "exporter", [Messages(), PromptCompletion()], ids=lambda e: type(e).__name__
 )

@@ -21,6 +21,8 @@ from nexa_tiny.phrasings import write_instruction
 from nexa_tiny.samples import write_samples
 from nexa_tiny.tables import ELEMENTS, METALS, METHODS, UNITS, load_facts
 
+pytestmark = pytest.mark.weights
+
 PROMPTS_PATH = Path(__file__).parents[2] / "prompts"
 
 # What pint calls the dimensions that it does not call as we call the quantity.

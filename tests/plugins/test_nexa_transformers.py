@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from nexa_transformers.model import LocalModel, build_local
     from nexa_transformers.weights import find_local, hash_folder
 
+pytestmark = pytest.mark.weights
+
 MODULES = ["torch", "transformers"]
 PARTS = {
     "transformers.generation": ["logits_process"],

@@ -22,6 +22,8 @@ from nexa_trl.recipe import Student, derive_recipe, find_length
 from nexa_trl.trainer import QloraTrainer, _make_environment
 from nexa_trl.weights import find_weights
 
+pytestmark = pytest.mark.weights
+
 TINY = Student("llama", 3_700_000, 256, 512, 20_000)
 LARGE = Student("llama", 8_000_000_000, 4096, 8192, 2_600_000)
 CHAT = (
