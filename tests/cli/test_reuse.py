@@ -32,7 +32,7 @@ budget: {{usd: 5}}
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server() -> Iterator[ChaosServer]:
     """Three models at one address; half of all verdicts approve."""
     with serve_in_thread(
@@ -62,6 +62,12 @@ def judged(workspace_path: Path, server: ChaosServer, invoke):
     return run
 
 
+@pytest.fixture
+def one(begin, judged):
+    """What was found of a run `one`, in which every score was asked for."""
+    return begin("one", lambda: judged("one")[2])
+
+
 def completions(server: ChaosServer) -> int:
     return sum(entry.path.endswith("/completions") for entry in server.log)
 
@@ -85,17 +91,15 @@ def ask_steps(run: Path) -> Counter[str]:
     return Counter(call["step"] for call in calls if call["origin"] == "asked")
 
 
-def test_another_judge_asks_that_judge_alone(judged) -> None:
+def test_another_judge_asks_that_judge_alone(one, judged) -> None:
     """Verdicts of the new model; the teacher and the other judge are not asked again."""
-    judged("one")
     plan, asked, _ = judged("two", "--reuse", "one", "--set", "factual.model=other")
     assert plan == {"teacher": (ROWS, 0), "other": (0, ROWS), "examiner": (ROWS, 0)}
     assert asked == {"factual": ROWS}
 
 
-def test_another_rubric_asks_its_judge_alone(judged, workspace_path: Path) -> None:
+def test_another_rubric_asks_its_judge_alone(one, judged, workspace_path: Path) -> None:
     """One word of a rubric file changed: every verdict by it, and none by the other."""
-    judged("one")
     rubric = workspace_path / "prompts" / "judge" / "reasoning.md"
     rubric.write_text(rubric.read_text().replace("You are strict and fair.", "You are strict."))
     plan, asked, _ = judged("two", "--reuse", "latest")
@@ -103,12 +107,11 @@ def test_another_rubric_asks_its_judge_alone(judged, workspace_path: Path) -> No
     assert asked == {"reasoning": ROWS}
 
 
-def test_another_threshold_asks_nothing_where_all_was_scored(judged) -> None:
+def test_another_threshold_asks_nothing_where_all_was_scored(one, judged) -> None:
     """Every score is there, so the plan is none to ask, and fewer rows are accepted."""
-    _, _, first = judged("one")
     plan, asked, second = judged("two", "--reuse", "one", "--set", "accept.min_score=0.95")
     assert plan == {"teacher": (ROWS, 0), "examiner": (2 * ROWS, 0)} and not asked
-    assert second["rows"]["accepted"] < first["rows"]["accepted"]
+    assert second["rows"]["accepted"] < one["rows"]["accepted"]
     assert second["cost_usd"] == 0
 
 

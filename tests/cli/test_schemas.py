@@ -14,11 +14,16 @@ from nexa_core.shipped import shipped_folder
 ROOT = Path(__file__).parents[2]
 
 
+CHECKED: dict[str, jsonschema.Draft202012Validator] = {}
+
+
 def schema(invoke, kind: str) -> jsonschema.Draft202012Validator:
-    """The schema that the command prints."""
-    found = json.loads(invoke("schema", kind).out)
-    jsonschema.Draft202012Validator.check_schema(found)
-    return jsonschema.Draft202012Validator(found)
+    """The schema that the command prints, itself checked once."""
+    if kind not in CHECKED:
+        found = json.loads(invoke("schema", kind).out)
+        jsonschema.Draft202012Validator.check_schema(found)
+        CHECKED[kind] = jsonschema.Draft202012Validator(found)
+    return CHECKED[kind]
 
 
 def load(text: str):

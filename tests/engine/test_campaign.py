@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -54,18 +55,23 @@ def gated(write_rows: Callable[..., str], strict_gate: str, answering: Any) -> d
     )
 
 
-def test_a_hot_pilot_iterates_and_a_cool_one_proceeds(run: Any, gated: dict[str, Any]) -> None:
+@pytest.fixture
+def whole(begin: Any, run: Any, gated: dict[str, Any]) -> Any:
+    """The outcome of that campaign, whose run `whole` lies in the workspace."""
+    return begin("whole", lambda: run(gated, "whole"))
+
+
+def test_a_hot_pilot_iterates_and_a_cool_one_proceeds(whole: Any) -> None:
     """The gate's decisions follow what was measured, and the reviewer's patch is what changes."""
-    outcome = run(gated)
+    outcome = whole
     decisions = [str(i.judged.decision) for i in outcome.iterations]
     assert decisions[-1] == "PROCEED" and "ITERATE" in decisions and outcome.exit_code == 0
     assert outcome.iterations[0].judged.changes == {"answer.sampling.temperature": [1.0, 0.2]}
 
 
-def test_scale_ends_with_exactly_the_wanted_rows(run: Any, gated: dict[str, Any]) -> None:
+def test_scale_ends_with_exactly_the_wanted_rows(whole: Any) -> None:
     """Accepted rows of the passing pilot count, and what comes after the last is surplus."""
-    rows = run(gated).as_json()["rows"]
-    assert rows["accepted"] == 150
+    assert whole.as_json()["rows"]["accepted"] == 150
 
 
 def test_a_pilot_that_accepts_more_than_is_wanted_gives_no_more(
@@ -82,43 +88,34 @@ def test_a_pilot_that_accepts_more_than_is_wanted_gives_no_more(
     assert read_manifest(folder / "scale") == []
 
 
-def test_no_row_of_the_source_is_in_the_dataset_twice(
-    run: Any, gated: dict[str, Any], workspace: Workspace
-) -> None:
+def test_no_row_of_the_source_is_in_the_dataset_twice(whole: Any, workspace: Workspace) -> None:
     """Scale leaves out what the passing pilot used, and takes up what failed pilots used."""
-    outcome = run(gated, "once")
-    found: list[str] = []
-    for unit in outcome.units:
-        for entry in unit.entries:
-            found += unit.read(entry, ["id"])["id"].to_pylist()
-    assert len(found) == len(set(found))
+    folders = [workspace.artifacts_path / "whole" / unit.folder.name for unit in whole.units]
+    shards = [file for at in folders for file in at.glob("shards/?????.parquet")]
+    found = pa.concat_tables([pq.read_table(file, columns=["id"]) for file in shards])
+    assert len(folders) > 1 and len(found) == len(set(found["id"].to_pylist())) > 150
 
 
 def test_the_same_seed_gives_the_same_shards(
-    run: Any, gated: dict[str, Any], workspace: Workspace
+    whole: Any, run: Any, gated: dict[str, Any], workspace: Workspace
 ) -> None:
     """Two runs of one pipeline agree in every value but the run's id."""
-    run(gated, "first")
     run(gated, "second")
-    assert hashes(workspace, "first") == hashes(workspace, "second")
+    assert hashes(workspace, "whole") == hashes(workspace, "second")
 
 
 def test_another_seed_gives_other_rows(
-    run: Any, gated: dict[str, Any], workspace: Workspace
+    whole: Any, run: Any, gated: dict[str, Any], workspace: Workspace
 ) -> None:
     """The seed decides which rows are piloted and what is sampled."""
-    run(gated, "first")
     run({**gated, "seed": 1}, "second")
-    assert hashes(workspace, "first") != hashes(workspace, "second")
+    assert hashes(workspace, "whole") != hashes(workspace, "second")
 
 
-def test_a_finished_run_is_resumed_without_a_call(
-    run: Any, gated: dict[str, Any], workspace: Workspace
-) -> None:
+def test_a_finished_run_is_resumed_without_a_call(whole: Any, workspace: Workspace) -> None:
     """Everything committed stays; the resumed run says the same and asks nothing."""
-    first = run(gated, "again").as_json()
-    before = asked(workspace)
-    second = running.resume_run("again", workspace=workspace).as_json()
+    first, before = whole.as_json(), asked(workspace)
+    second = running.resume_run("whole", workspace=workspace).as_json()
     assert asked(workspace) == before
     assert second["rows"] == first["rows"] and second["iterations"] == first["iterations"]
 
@@ -139,13 +136,12 @@ POINTS = [
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_disk_that_fills_loses_nothing(
-    run: Any, gated: dict[str, Any], workspace: Workspace, point: str
+    whole: Any, run: Any, gated: dict[str, Any], workspace: Workspace, point: str
 ) -> None:
     """At every step of a commit a full disk is a clean stop; the resumed run ends as an undisturbed one."""
     from nexa_core.errors import StoreError
     from nexa_core.store import failpoints
 
-    run(gated, "whole")
     failpoints.arm(f"{point}=enospc:2")
     try:
         with pytest.raises((StoreError, OSError)):
@@ -156,13 +152,10 @@ def test_a_disk_that_fills_loses_nothing(
     assert hashes(workspace, "full") == hashes(workspace, "whole")
 
 
-def test_replay_agrees_with_every_decision(
-    run: Any, gated: dict[str, Any], workspace: Workspace
-) -> None:
+def test_replay_agrees_with_every_decision(whole: Any, workspace: Workspace) -> None:
     """Records hold all that a decision rested on."""
-    outcome = run(gated, "told")
-    replayed = reviewing.gate_replay("told", workspace=workspace)
-    assert replayed["records"] >= len(outcome.iterations) and replayed["differences"] == []
+    replayed = reviewing.gate_replay("whole", workspace=workspace)
+    assert replayed["records"] >= len(whole.iterations) and replayed["differences"] == []
 
 
 def test_a_census_decides_on_the_values(
@@ -206,13 +199,12 @@ def test_without_a_gate_rows_are_collected(run: Any, write_rows: Any, answering:
 
 
 def test_a_changed_source_is_refused_on_resume(
-    run: Any, gated: dict[str, Any], write_rows: Any, workspace: Workspace
+    whole: Any, write_rows: Any, workspace: Workspace
 ) -> None:
     """Rows that were paid for must not be mixed with others."""
-    run(gated, "old")
     write_rows(questions(901))
     with pytest.raises(SourceError, match="has changed"):
-        running.resume_run("old", workspace=workspace)
+        running.resume_run("whole", workspace=workspace)
 
 
 def test_a_taken_run_id_with_another_pipeline_is_refused(
@@ -235,16 +227,14 @@ def test_a_second_process_is_refused(
         running.resume_run("held", workspace=workspace)
 
 
-def test_a_truncated_shard_is_done_again(
-    run: Any, gated: dict[str, Any], workspace: Workspace
-) -> None:
+def test_a_truncated_shard_is_done_again(whole: Any, workspace: Workspace) -> None:
     """A Parquet that went bad on disk is noticed and made anew, the same."""
-    run(gated, "bad")
-    before = hashes(workspace, "bad")
-    shard = workspace.artifacts_path / "bad/scale/shards/00000.parquet"
-    shard.write_bytes(shard.read_bytes()[:-100])
-    running.resume_run("bad", workspace=workspace)
-    assert hashes(workspace, "bad") == before
+    before = hashes(workspace, "whole")
+    shard = workspace.artifacts_path / "whole/scale/shards/00000.parquet"
+    good = shard.read_bytes()
+    shard.write_bytes(good[:-100])
+    running.resume_run("whole", workspace=workspace)
+    assert hashes(workspace, "whole") == before and len(shard.read_bytes()) == len(good)
 
 
 def test_a_row_that_cannot_be_read_fails_and_the_run_goes_on(
@@ -282,11 +272,10 @@ def test_provenance_is_in_every_row(
     assert set(origin["steps"][0]["call_ids"]) <= calls
 
 
-def test_accept_again_asks_nothing(run: Any, gated: dict[str, Any], workspace: Workspace) -> None:
+def test_accept_again_asks_nothing(whole: Any, workspace: Workspace) -> None:
     """Another threshold is decided from stored scores alone."""
-    run(gated, "what-if")
     before = asked(workspace)
-    again = reaccept("what-if", ["accept.good.at_least=4.0"], workspace=workspace)
+    again = reaccept("whole", ["accept.good.at_least=4.0"], workspace=workspace)
     assert asked(workspace) == before
     assert again["rows_after"].get("accepted", 0) == 0 and again["rows_before"]["accepted"] == 150
 

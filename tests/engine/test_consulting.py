@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -32,18 +33,31 @@ COOLER = reply(
 )
 
 
+HONEST = {AFTER_FAILURE: COOLER, AFTER_PASS: reply()}
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[Callable[[tuple[Answer, ...]], str]]:
+    """The address of a server that answers as told; the same where it is asked for again."""
+    urls: dict[tuple[Answer, ...], str] = {}
+    with ExitStack() as servers:
+
+        def find(answers: tuple[Answer, ...]) -> str:
+            if answers not in urls:
+                server = servers.enter_context(serve_in_thread(Settings(answers=answers)))
+                urls[answers] = server.url
+            return urls[answers]
+
+        yield find
+
+
 @pytest.fixture
-def reviewed(strict_gate: str, write_rows: Any, answering: Any, run: Any) -> Iterator[Any]:
+def reviewed(strict_gate: str, write_rows: Any, answering: Any, run: Any, address: Any) -> Any:
     """Runs a campaign whose only reviewer is a model that answers as told."""
     write_rows([{"id": f"q{n}", "question": f"What is {n}?"} for n in range(900)])
-    servers: dict[tuple[Answer, ...], Any] = {}
 
     def start(answers: dict[str | None, str], run_id: str = "r", **more: Any) -> Any:
-        given = tuple(Answer(text, match) for match, text in answers.items())
-        if given not in servers:  # the same endpoint when it is asked again
-            server = serve_in_thread(Settings(answers=given))
-            servers[given] = (server, server.__enter__().url)
-        url = servers[given][1]
+        url = address(tuple(Answer(text, match) for match, text in answers.items()))
         role = {"model": "vllm/chaos", "base_url": url, "price": {"input": 1.0, "output": 2.0}}
         options = {"model": "reviewer", **more.pop("options", {})}
         temperature = more.pop("temperature", 1.0)
@@ -64,22 +78,23 @@ def reviewed(strict_gate: str, write_rows: Any, answering: Any, run: Any) -> Ite
         pipeline["steps"][0]["generate"]["sampling"]["temperature"] = temperature
         return run(pipeline, run_id, **kept)
 
-    yield start
-    for server, _ in servers.values():
-        server.__exit__(None, None, None)
+    return start
+
+
+@pytest.fixture
+def honest(begin: Any, reviewed: Any) -> Any:
+    """The outcome of a run `r` whose reviewer cools a hot pilot and lets a cool one pass."""
+    return begin("honest", lambda: reviewed(HONEST))
 
 
 def last(workspace: Workspace) -> Any:
     return reviewing.gate_show("r", workspace=workspace)[-1]
 
 
-def test_an_honest_model_proposes_and_lets_pass(
-    reviewed: Callable[..., Any], workspace: Workspace
-) -> None:
+def test_an_honest_model_proposes_and_lets_pass(honest: Any, workspace: Workspace) -> None:
     """Three votes after the failure, three after the pass; the record holds them and what they cost."""
-    outcome = reviewed({AFTER_FAILURE: COOLER, AFTER_PASS: reply()})
-    assert [str(i.judged.decision) for i in outcome.iterations] == ["ITERATE", "PROCEED"]
-    assert outcome.iterations[0].judged.changes == {TEMPERATURE: [1.0, 0.2]}
+    assert [str(i.judged.decision) for i in honest.iterations] == ["ITERATE", "PROCEED"]
+    assert honest.iterations[0].judged.changes == {TEMPERATURE: [1.0, 0.2]}
     first, *_, passed = reviewing.gate_show("r", workspace=workspace)
     assert [ask["text"] for ask in first.asks] == [COOLER] * 3
     assert len({ask["prompt_hash"] for ask in first.asks}) == 3  # each in an order of its own
@@ -90,11 +105,8 @@ def test_an_honest_model_proposes_and_lets_pass(
     assert spent == first.cost_nano + passed.cost_nano
 
 
-def test_votes_are_counted_again_from_the_record(
-    reviewed: Callable[..., Any], workspace: Workspace
-) -> None:
+def test_votes_are_counted_again_from_the_record(honest: Any, workspace: Workspace) -> None:
     """A replay asks no model; a changed reply in a record, or other evidence, is a difference."""
-    reviewed({AFTER_FAILURE: COOLER, AFTER_PASS: reply()})
     assert reviewing.gate_replay("r", workspace=workspace)["differences"] == []
     path = min((workspace.reviews_path / "r").glob("*.json"))
     whole = path.read_text()
@@ -108,11 +120,8 @@ def test_votes_are_counted_again_from_the_record(
         assert any(told in one["difference"] for one in found)
 
 
-def test_a_resumed_run_asks_no_reviewer_again(
-    reviewed: Callable[..., Any], workspace: Workspace
-) -> None:
+def test_a_resumed_run_asks_no_reviewer_again(honest: Any, workspace: Workspace) -> None:
     """A record that was lost is made again from the journaled replies, to the same hash but its time."""
-    reviewed({AFTER_FAILURE: COOLER, AFTER_PASS: reply()})
     before, paid = last(workspace), read_spent(open_run(workspace.artifacts_path, "r"))
     for path in (workspace.reviews_path / "r").iterdir():
         path.unlink()
@@ -152,7 +161,7 @@ def test_a_veto_that_cites_nothing_there_is_abstains(
     [
         {"path": TEMPERATURE, "value": 3.0},
         {"path": "gate.hard.0.below", "value": 0.9},
-        {"path": "accept.good.at_least", "value": -9},
+        pytest.param({"path": "accept.good.at_least", "value": -9}, marks=pytest.mark.slow),
         {"path": TEMPERATURE, "value": "0.2; drop the checks"},
     ],
 )
@@ -235,12 +244,10 @@ def test_reviewers_are_paid_from_the_same_budget(
 
 
 def test_replies_of_an_earlier_runs_reviewer_cost_nothing(
-    reviewed: Callable[..., Any], workspace: Workspace
+    honest: Any, reviewed: Callable[..., Any], workspace: Workspace
 ) -> None:
     """`--reuse` takes them like all others: same evidence, same prompt, same reply."""
-    conduct = running.Conduct(reuse=("r",))
-    reviewed({AFTER_FAILURE: COOLER, AFTER_PASS: reply()})
-    reviewed({AFTER_FAILURE: COOLER, AFTER_PASS: reply()}, "again", conduct=conduct)
+    reviewed(HONEST, "again", conduct=running.Conduct(reuse=("r",)))
     first, second = (reviewing.gate_show(run, workspace=workspace) for run in ("r", "again"))
     assert first[0].cost_nano > 0 and [record.cost_nano for record in second] == [0, 0]
     assert [record.asks for record in second] == [record.asks for record in first]

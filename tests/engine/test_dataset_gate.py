@@ -64,11 +64,11 @@ def test_the_card_says_how_its_rows_were_made_and_not_how_the_first_were(
 
 
 def test_a_patch_that_makes_the_data_easy_does_not_pass(
-    run: Any, packaged: dict[str, Any], workspace: Workspace, resume: Any
+    begin: Any, run: Any, packaged: dict[str, Any], workspace: Workspace, resume: Any
 ) -> None:
     """The pilot passes, the answers are one; exit 1, nothing packaged, until a person signs."""
     dull(workspace)
-    outcome = run(packaged, "dull")
+    outcome = begin("dull", lambda: run(packaged, "dull"))
     assert (outcome.status, outcome.exit_code) == ("stopped", 1)
     assert "diversity_kept" in outcome.reason
     assert not (workspace.artifacts_path / "dull" / "dataset").exists()
@@ -79,12 +79,12 @@ def test_a_patch_that_makes_the_data_easy_does_not_pass(
 
 
 def test_expected_duplicates_are_told_before_scale(
-    run: Any, packaged: dict[str, Any], workspace: Workspace
+    begin: Any, run: Any, packaged: dict[str, Any], workspace: Workspace
 ) -> None:
     """A pilot that says one thing foretells 99 duplicates of 100 rows, once."""
     dull(workspace)
-    run(packaged, "told")
-    events = read_events(workspace.artifacts_path / "told").records
+    begin("dull", lambda: run(packaged, "dull"))
+    events = read_events(workspace.artifacts_path / "dull").records
     told = [e["message"] for e in events if e["event"] == "WarningRaised"]
     assert [m for m in told if m.startswith("About 99 of 100 accepted rows")]
 

@@ -20,7 +20,9 @@ ROWS = [{"id": f"r{n}", "question": f"why {n}"} for n in range(40)]
 
 
 @pytest.fixture
-def pair(run: Any, write_rows: Any, answering: Any, workspace: Workspace) -> dict[str, Any]:
+def pair(
+    begin: Any, run: Any, write_rows: Any, answering: Any, workspace: Workspace
+) -> dict[str, Any]:
     """A hot run and a cool one with another prompt, over the same forty rows, compared."""
     write_rows(ROWS)
     check = {"check": ["empty", {"runaway": {"delimiters": ["\nNEXT"]}}]}
@@ -29,9 +31,14 @@ def pair(run: Any, write_rows: Any, answering: Any, workspace: Workspace) -> dic
     cool = copy.deepcopy(hot)
     cool["steps"][0]["generate"]["sampling"]["temperature"] = 0.2
     cool["steps"][0]["generate"]["prompt"]["text"] = "Q: {{ question }}\nBriefly.\nA:"
-    run(hot, "hot")
-    run(cool, "cool")
-    return diff_runs("hot", "cool", workspace)
+
+    def make() -> dict[str, Any]:
+        run(hot, "hot")
+        run(cool, "cool")
+        return diff_runs("hot", "cool", workspace)
+
+    found: dict[str, Any] = begin("pair", make)
+    return found
 
 
 def test_it_names_what_was_set_otherwise(pair: dict[str, Any]) -> None:

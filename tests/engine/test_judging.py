@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from nexa_core.actions.running import run_pipeline
 from nexa_core.engine.campaign import Outcome
 from nexa_core.events import CallsPlanned, Event
-from nexa_core.testing.chaos import Faults, Settings, serve_in_thread
+from nexa_core.testing.chaos import ChaosServer, Faults, Settings, serve_in_thread
 from nexa_core.workspace import Workspace
 
 Start = Callable[..., Outcome]
@@ -59,18 +59,30 @@ def start(workspace: Workspace) -> Start:
     return run
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[ChaosServer]:
+    """A server without faults, at one address for all tests."""
+    with serve_in_thread() as running:
+        yield running
+
+
+@pytest.fixture
+def one(begin: Any, start: Start, server: ChaosServer) -> Outcome:
+    """The outcome of a run `one`."""
+    found: Outcome = begin("one", lambda: start(server.url, "one"))
+    return found
+
+
 def rows_of(workspace: Workspace, run_id: str) -> list[dict[str, Any]]:
     folder = workspace.artifacts_path / run_id / "scale" / "shards"
     files = sorted(path for path in folder.glob("*.parquet") if "calls" not in path.name)
     return [row for path in files for row in pq.read_table(path).to_pylist()]
 
 
-def test_rows_have_scores_reasons_and_criteria(start: Start, workspace: Workspace) -> None:
+def test_rows_have_scores_reasons_and_criteria(one: Outcome, workspace: Workspace) -> None:
     """The lowest criterion is the score, and what the judge said stands beside the row."""
-    with serve_in_thread() as server:
-        outcome = start(server.url, "j")
-    rows = rows_of(workspace, "j")
-    assert sum(outcome.as_json()["rows"].values()) == len(rows) == 40
+    rows = rows_of(workspace, "one")
+    assert sum(one.as_json()["rows"].values()) == len(rows) == 40
     for row in rows:
         assert row["scores"]["factual"] == min(json.loads(row["factual_criteria"]).values())
         assert row["factual_reason"]
@@ -99,44 +111,39 @@ def test_invalid_replies_are_asked_again_and_none_is_invented(
 
 
 def test_a_changed_rubric_asks_that_judge_again_and_nobody_else(
-    start: Start, workspace: Workspace
+    one: Outcome, start: Start, workspace: Workspace, server: ChaosServer
 ) -> None:
     """The printed plan says forty of eighty judgements, and that is what is asked."""
     heard: list[Event] = []
-    with serve_in_thread() as server:
-        start(server.url, "one")
-        folder = workspace.root / "prompts" / "judge"
-        folder.mkdir(parents=True)
-        text = (Path(__file__).parents[2] / "prompts/judge/factual.md").read_text()
-        stricter = text.replace("name: judge/factual", "name: judge/strict").replace("fair", "hard")
-        (folder / "strict.md").write_text(stricter)
-        two = start(
-            server.url, "two", rubric="judge/strict", reuse=["one"], listeners=[heard.append]
-        )
+    folder = workspace.root / "prompts" / "judge"
+    folder.mkdir(parents=True)
+    text = (Path(__file__).parents[2] / "prompts/judge/factual.md").read_text()
+    stricter = text.replace("name: judge/factual", "name: judge/strict").replace("fair", "hard")
+    (folder / "strict.md").write_text(stricter)
+    two = start(server.url, "two", rubric="judge/strict", reuse=["one"], listeners=[heard.append])
     plan = next(event for event in heard if isinstance(event, CallsPlanned))
     assert plan.roles["teacher"] == {"reused": 40, "to_ask": 0}
     assert plan.roles["examiner"] == {"reused": 40, "to_ask": 40}
     assert two.as_json()["calls"] == {"asked": 40, "replayed": 0, "reused": 80}
 
 
-def test_a_changed_threshold_asks_nothing(start: Start) -> None:
+def test_a_changed_threshold_asks_nothing(one: Outcome, start: Start, server: ChaosServer) -> None:
     """Scores are stored; another rule over them is no call."""
-    with serve_in_thread() as server:
-        first = start(server.url, "one")
-        second = start(server.url, "two", reuse=["one"], accept={"min_score": 0.5, "eager": False})
+    second = start(server.url, "two", reuse=["one"], accept={"min_score": 0.5, "eager": False})
     assert second.as_json()["calls"]["asked"] == 0
-    assert second.as_json()["rows"]["accepted"] < first.as_json()["rows"]["accepted"]
+    assert second.as_json()["rows"]["accepted"] < one.as_json()["rows"]["accepted"]
 
 
-def test_a_retry_quotes_why_the_row_was_rejected(start: Start, workspace: Workspace) -> None:
+def test_a_retry_quotes_why_the_row_was_rejected(
+    start: Start, workspace: Workspace, server: ChaosServer
+) -> None:
     """The stricter prompt gets the rule that failed and what each judge said."""
     prompt = workspace.root / "prompts" / "again.md"
     prompt.parent.mkdir(exist_ok=True)
     head = "---\nname: again\nversion: 1\ninputs: [prompt, rejection]\n---\n"
     prompt.write_text(f"{head}{{{{ prompt }}}}\nRejected: {{{{ rejection }}}}")
     retry = {"step": "answer", "prompt": "again", "attempts": 1}
-    with serve_in_thread() as server:
-        start(server.url, "j", accept={"min_score": 0.5, "eager": False, "retry": retry})
+    start(server.url, "j", accept={"min_score": 0.5, "eager": False, "retry": retry})
     folder = workspace.artifacts_path / "j" / "scale" / "shards"
     calls = [c for p in folder.glob("*.calls.parquet") for c in pq.read_table(p).to_pylist()]
     again = [c for c in calls if c["step"] == "answer" and "~r1" in c["row_id"]]

@@ -45,7 +45,7 @@ def cut(workspace: Workspace, run_id: str) -> list[int]:
     return [entry.source_rows for entry in entries]
 
 
-@pytest.mark.parametrize("share", [0.5, 0.85])
+@pytest.mark.parametrize("share", [0.5, pytest.param(0.85, marks=pytest.mark.slow)])
 def test_another_concurrency_cuts_the_same_shards(workspace: Workspace, share: float) -> None:
     """A shard that moved would take its rows from where their replies were journaled: paid twice."""
     with serve_in_thread(Settings(seed=5)) as server:

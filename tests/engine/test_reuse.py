@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -58,32 +58,42 @@ def start(workspace: Workspace) -> Start:
     return run
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[ChaosServer]:
+    """A server without faults, at one address for all tests."""
+    with serve_in_thread() as running:
+        yield running
+
+
+@pytest.fixture
+def one(begin: Any, start: Start, server: ChaosServer) -> Outcome:
+    """The outcome of a run `one` of thirty rows."""
+    found: Outcome = begin("one", lambda: start(server, "one"))
+    return found
+
+
 def plans(listened: list[Event]) -> list[CallsPlanned]:
     return [event for event in listened if isinstance(event, CallsPlanned)]
 
 
-def test_one_more_check_asks_nothing_again(start: Start) -> None:
+def test_one_more_check_asks_nothing_again(one: Outcome, start: Start, server: ChaosServer) -> None:
     """The plan says thirty reused and none to ask, and the server hears nothing."""
     heard: list[Event] = []
-    with serve_in_thread() as server:
-        first = start(server, "one")
-        before = server.stats.requests
-        second = start(
-            server, "two", checks=("empty", "refusal"), reuse=["one"], listeners=[heard.append]
-        )
-        # Its preflight lists the models, and that is all.
-        assert server.stats.requests - before <= 1
+    before = server.stats.requests
+    second = start(
+        server, "two", checks=("empty", "refusal"), reuse=["one"], listeners=[heard.append]
+    )
+    # Its preflight lists the models, and that is all.
+    assert server.stats.requests - before <= 1
     assert plans(heard)[0].roles == {"teacher": {"reused": 30, "to_ask": 0}}
     assert second.as_json()["calls"] == {"asked": 0, "replayed": 0, "reused": 30}
-    assert (first.spent.total > 0, second.spent.total) == (True, 0)
+    assert (one.spent.total > 0, second.spent.total) == (True, 0)
 
 
-def test_more_rows_ask_only_for_themselves(start: Start) -> None:
+def test_more_rows_ask_only_for_themselves(one: Outcome, start: Start, server: ChaosServer) -> None:
     """Fifteen rows more are fifteen calls, as the plan said, with what they may cost."""
     heard: list[Event] = []
-    with serve_in_thread() as server:
-        start(server, "one")
-        more = start(server, "more", rows=45, reuse=["latest"], listeners=[heard.append])
+    more = start(server, "more", rows=45, reuse=["latest"], listeners=[heard.append])
     plan = plans(heard)[0]
     assert plan.roles == {"teacher": {"reused": 30, "to_ask": 15}}
     assert plan.exact and plan.usd["teacher"] > 0
@@ -145,10 +155,8 @@ def test_replies_of_a_rehearsal_are_not_reused(start: Start) -> None:
         start(None, "real", reuse=["play"])
 
 
-def test_many_files_are_looked_up_without_being_held(start: Start, workspace: Workspace) -> None:
+def test_many_files_are_looked_up_without_being_held(one: Outcome, workspace: Workspace) -> None:
     """Every reply is found by its id, whichever file it lies in."""
-    with serve_in_thread() as server:
-        start(server, "one")
     found = Replies([Run(workspace.artifacts_path / "one")])
     files = sorted((workspace.artifacts_path / "one/scale/shards").glob("*.calls.parquet"))
     calls = [row for path in files for row in pq.read_table(path).to_pylist()]
@@ -158,10 +166,8 @@ def test_many_files_are_looked_up_without_being_held(start: Start, workspace: Wo
     assert "0" * 24 not in found
 
 
-def test_failed_calls_of_a_run_are_no_replies(start: Start, workspace: Workspace) -> None:
+def test_failed_calls_of_a_run_are_no_replies(one: Outcome, workspace: Workspace) -> None:
     """A call that ended with an error is asked again by whoever reuses the run."""
-    with serve_in_thread() as server:
-        start(server, "one", rows=10)
     path = workspace.artifacts_path / "one/scale/shards/00000.calls.parquet"
     calls = pq.read_table(path)
     failed = calls["call_id"][0].as_py()
@@ -169,4 +175,4 @@ def test_failed_calls_of_a_run_are_no_replies(start: Start, workspace: Workspace
     at = calls.column_names.index("error")
     pq.write_table(calls.set_column(at, "error", errors), path)
     found = Replies([Run(workspace.artifacts_path / "one")])
-    assert failed not in found and len(found) == len(calls) - 1
+    assert failed not in found and len(found) == 30 - 1

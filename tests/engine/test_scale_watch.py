@@ -10,6 +10,7 @@ import pytest
 from nexa_core.actions import reviewing
 from nexa_core.actions.signing import sign
 from nexa_core.engine.context import RunHalted, RunInterrupted, StopFlag
+from nexa_core.store.manifest import read_manifest
 from nexa_core.workspace import Workspace
 
 GATE = """\
@@ -64,6 +65,13 @@ def worsen(workspace: Workspace, after: int, share: float, runaway: bool = False
     path.write_text(text)
 
 
+def count_rows(workspace: Workspace, run: str) -> int:
+    """The source rows of everything that a run has committed."""
+    folder = workspace.artifacts_path / run
+    units = [*folder.glob("iterations/*"), folder / "scale"]
+    return sum(entry.source_rows for unit in units for entry in read_manifest(unit))
+
+
 def test_a_stable_scale_goes_through_and_is_decided_on_record(
     run: Any, watched: dict[str, Any], workspace: Workspace, decisions: Any
 ) -> None:
@@ -78,16 +86,22 @@ def test_a_stable_scale_goes_through_and_is_decided_on_record(
     assert not reviewing.gate_replay("stable", workspace=workspace)["differences"]
 
 
+@pytest.fixture
+def drifting(begin: Any, run: Any, watched: dict[str, Any], workspace: Workspace) -> Any:
+    """The outcome of a run `drifting` that worsens while it scales."""
+    worsen(workspace, after=170, share=0.5)
+    return begin("drifting", lambda: run(watched, "drifting"))
+
+
 def test_drift_pauses_scale_until_a_person_signs(
-    run: Any, watched: dict[str, Any], workspace: Workspace, decisions: Any, resume: Any
+    drifting: Any, workspace: Workspace, decisions: Any, resume: Any
 ) -> None:
     """Acceptance falls from 90 % to 45 %, over a limit of 30 %: exit 10 with most rows unspent; signed, it goes on."""
-    worsen(workspace, after=170, share=0.5)
-    outcome = run(watched, "drifting")
+    outcome = drifting
     assert (outcome.status, outcome.exit_code) == ("waiting", 10)
     assert "acceptance_rate has drifted" in outcome.reason and "nexa gate sign" in outcome.reason
-    rows = sum(unit.source_rows for unit in outcome.units)
-    assert rows < 600 and not (workspace.artifacts_path / "drifting" / "dataset").exists()
+    assert 100 < count_rows(workspace, "drifting") < 600
+    assert not (workspace.artifacts_path / "drifting" / "dataset").exists()
     assert resume("drifting").exit_code == 10
     assert decisions("drifting")[1:] == [("drift", "STOP", True)]
     assert "Drift of scale" in (workspace.artifacts_path / "drifting" / "report.html").read_text()
@@ -99,15 +113,15 @@ def test_drift_pauses_scale_until_a_person_signs(
 
 
 def test_a_drift_that_is_signed_to_stop_ends_the_run(
-    run: Any, watched: dict[str, Any], workspace: Workspace, resume: Any
+    drifting: Any, workspace: Workspace, resume: Any
 ) -> None:
     """Exit 1, nothing packaged, and no further row."""
-    worsen(workspace, after=170, share=0.5)
-    before = sum(unit.source_rows for unit in run(watched, "ended").units)
-    sign("ended", "STOP", "not this", workspace=workspace, signer="ada")
-    outcome = resume("ended")
+    before = count_rows(workspace, "drifting")
+    sign("drifting", "STOP", "not this", workspace=workspace, signer="ada")
+    outcome = resume("drifting")
     assert (outcome.status, outcome.exit_code) == ("stopped", 1)
     assert sum(unit.source_rows for unit in outcome.units) == before
+    assert not (workspace.artifacts_path / "drifting" / "dataset").exists()
 
 
 @pytest.mark.slow

@@ -45,6 +45,12 @@ def asking(strict_gate: str, write_rows: Any, answering: Any) -> Any:
     return make
 
 
+@pytest.fixture
+def waiting(begin: Any, run: Any, asking: Any) -> Any:
+    """The outcome of a run `r` that fails hot and waits for a person."""
+    return begin("waiting", lambda: run(asking("human"), "r"))
+
+
 def resume(workspace: Workspace) -> Any:
     return running.resume_run("r", workspace=workspace)
 
@@ -54,10 +60,10 @@ def verify(workspace: Workspace) -> list[str]:
 
 
 def test_a_run_waits_for_a_person_and_goes_on_from_the_signature(
-    run: Any, asking: Any, workspace: Workspace
+    waiting: Any, workspace: Workspace
 ) -> None:
     """Waiting is exit 10 and stays so; signed with a patch it iterates, signed again it scales."""
-    assert run(asking("human"), "r").exit_code == 10
+    assert waiting.exit_code == 10
     assert resume(workspace).exit_code == 10
     sign("r", "ITERATE", "too hot", [f"{TEMPERATURE}=0.2"], workspace=workspace, signer="Ada")
     second = resume(workspace)
@@ -135,10 +141,9 @@ REFUSED = [
 
 
 def test_what_cannot_be_signed_is_exit_2_and_leaves_no_trace(
-    run: Any, asking: Any, workspace: Workspace
+    waiting: Any, workspace: Workspace
 ) -> None:
     """Outside the space, without a reason, changing nothing: refused, and nothing is written."""
-    run(asking("human"), "r")
     for decision, reason, sets, told in REFUSED:
         with pytest.raises(UsageError, match=told) as caught:
             sign("r", decision, reason, sets, workspace=workspace)
@@ -146,9 +151,8 @@ def test_what_cannot_be_signed_is_exit_2_and_leaves_no_trace(
     assert len(reviewing.gate_show("r", workspace=workspace)) == 1
 
 
-def test_what_does_not_wait_is_not_signed(run: Any, asking: Any, workspace: Workspace) -> None:
+def test_what_does_not_wait_is_not_signed(waiting: Any, workspace: Workspace) -> None:
     """Signed already, seen before another record, gone on since: each is told."""
-    run(asking("human"), "r")
     with pytest.raises(UsageError, match="no longer the last"):
         sign("r", "STOP", "why", workspace=workspace, review="0123abcd")
     first = sign("r", "ITERATE", "why", [f"{TEMPERATURE}=0.2"], workspace=workspace, review="1")
@@ -170,11 +174,8 @@ def test_what_went_on_by_itself_is_not_signed(run: Any, asking: Any, workspace: 
         sign("r", "STOP", "late", workspace=workspace)
 
 
-def test_of_two_people_one_signs_and_the_other_is_told(
-    run: Any, asking: Any, workspace: Workspace
-) -> None:
+def test_of_two_people_one_signs_and_the_other_is_told(waiting: Any, workspace: Workspace) -> None:
     """While one holds the run the other is refused; afterwards it is signed already."""
-    run(asking("human"), "r")
 
     def attempt(decision: str) -> str:
         try:
@@ -193,9 +194,8 @@ def test_of_two_people_one_signs_and_the_other_is_told(
     assert len(read_reviews(workspace.reviews_path / "r")) == 2
 
 
-def test_the_events_tell_of_a_signature(run: Any, asking: Any, workspace: Workspace) -> None:
+def test_the_events_tell_of_a_signature(waiting: Any, workspace: Workspace) -> None:
     """Screens see who decided what; the chain's head is in the log."""
-    run(asking("human"), "r")
     signed = sign("r", "ITERATE", "cool", {TEMPERATURE: 0.3}, workspace=workspace, signer="Ada")
     *_, decided, changed = read_events(workspace.artifacts_path / "r").records
     assert (decided["signer"], decided["review"]) == ("Ada", signed.hash)
@@ -214,9 +214,8 @@ def test_the_key_is_private_and_made_once(workspace: Workspace) -> None:
         open_key(workspace.root)
 
 
-def test_a_forged_signature_is_found(run: Any, asking: Any, workspace: Workspace) -> None:
+def test_a_forged_signature_is_found(waiting: Any, workspace: Workspace) -> None:
     """Who writes a record anew, hash and all, still lacks the key."""
-    run(asking("human"), "r")
     signed = sign("r", "PROCEED", "fine", workspace=workspace, signer="Ada")
     folder = workspace.reviews_path / "r"
     forgeries = {"reason": "other", "decision": "STOP", "signer": "Eve", "signature": "00" * 64}

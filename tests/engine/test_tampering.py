@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,36 +19,29 @@ from nexa_core.workspace import Workspace
 TEMPERATURE = "answer.sampling.temperature"
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the workspace with the finished run is kept, so that each test begins with a copy."""
-    return tmp_path_factory.mktemp("kept") / "workspace"
-
-
 @pytest.fixture
 def records(
-    run: Any, write_rows: Any, strict_gate: str, answering: Any, workspace: Workspace, kept: Path
+    begin: Any, run: Any, write_rows: Any, strict_gate: str, answering: Any, workspace: Workspace
 ) -> Path:
     """The reviews of a packaged run: a failure, a signature, a pass, a signature, and what came after."""
-    folder = workspace.reviews_path / "r"
-    if kept.exists():
-        shutil.copytree(kept, workspace.root, dirs_exist_ok=True)
-        return folder
-    write_rows([{"id": f"q{n}", "question": f"What is {n}?"} for n in range(600)])
-    pipeline = answering(
-        gate={"extends": strict_gate, "reviewers": ["human", "cooler"]},
-        pilot={"rows": 60, "max_iterations": 3},
-        search_space={TEMPERATURE: {"min": 0.1, "max": 1.0}},
-        scale={"accepted": 70, "shard_rows": 60},
-        package={"format": "prompt-completion", "validation": 0.05},
-    )
-    run(pipeline, "r")
-    sign("r", "ITERATE", "as proposed", workspace=workspace, signer="Ada")
-    running.resume_run("r", workspace=workspace)
-    sign("r", "PROCEED", "enough", workspace=workspace, signer="Ada")
-    assert running.resume_run("r", workspace=workspace).exit_code == 0
-    shutil.copytree(workspace.root, kept)
-    return folder
+
+    def make() -> None:
+        write_rows([{"id": f"q{n}", "question": f"What is {n}?"} for n in range(600)])
+        pipeline = answering(
+            gate={"extends": strict_gate, "reviewers": ["human", "cooler"]},
+            pilot={"rows": 60, "max_iterations": 3},
+            search_space={TEMPERATURE: {"min": 0.1, "max": 1.0}},
+            scale={"accepted": 70, "shard_rows": 60},
+            package={"format": "prompt-completion", "validation": 0.05},
+        )
+        run(pipeline, "r")
+        sign("r", "ITERATE", "as proposed", workspace=workspace, signer="Ada")
+        running.resume_run("r", workspace=workspace)
+        sign("r", "PROCEED", "enough", workspace=workspace, signer="Ada")
+        assert running.resume_run("r", workspace=workspace).exit_code == 0
+
+    begin("packaged", make)
+    return workspace.reviews_path / "r"
 
 
 def problems(workspace: Workspace) -> list[str]:
