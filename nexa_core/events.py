@@ -6,7 +6,7 @@ Every event is a past participle. Fields may be added; none is ever renamed or r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 __all__ = [
@@ -37,7 +37,7 @@ class Event:
 
     def as_json(self) -> dict[str, Any]:
         """The event as one JSON object; the log adds the time and a running number."""
-        return {"event": type(self).__name__, **asdict(self)}
+        return {"event": type(self).__name__, **{each.name: getattr(self, each.name) for each in fields(self)}}
 
 
 @dataclass(frozen=True, slots=True)

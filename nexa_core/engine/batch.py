@@ -115,7 +115,9 @@ class Batch:
 
     def settle(self, mask: pa.Array, state: State, reasons: pa.Array | str) -> Batch:
         """Give the rows under way where `mask` is true their final state and reason."""
-        mask = pc.and_(pc.fill_null(mask, False), self.alive)
+        if not mask.true_count:
+            return self
+        mask = pc.and_(pc.fill_null(mask, False) if mask.null_count else mask, self.alive)
         reason = pa.scalar(reasons) if isinstance(reasons, str) else reasons
         return replace(
             self,
@@ -123,16 +125,19 @@ class Batch:
             reason=pc.if_else(mask, reason, self.reason),
         )
 
+    def accept(self) -> Batch:
+        """Accept every row still under way."""
+        return replace(self, state=pc.fill_null(self.state, State.ACCEPTED.value))
+
     def apply_check(self, name: str, found: ScoreColumns, on_fail: str) -> Batch:
         """Record what a check found, and reject or flag the rows that do not pass."""
         scored = self.with_score(name, found.values)
-        failed = pc.fill_null(found.failed, False)
         if on_fail == "flag":
-            return scored.with_flag(name, failed)
-        if found.reasons is None:
-            return scored.settle(failed, State.REJECTED, name)
+            return scored.with_flag(name, found.failed)
+        if found.reasons is None or not found.failed.true_count:
+            return scored.settle(found.failed, State.REJECTED, name)
         detailed = pc.binary_join_element_wise(pa.scalar(name), found.reasons, ": ")
-        return scored.settle(failed, State.REJECTED, pc.coalesce(detailed, pa.scalar(name)))
+        return scored.settle(found.failed, State.REJECTED, pc.coalesce(detailed, pa.scalar(name)))
 
 
 _ARRAYS = ("state", "reason", "sample", "attempt", "parent")

@@ -184,7 +184,14 @@ class Plan:
 
     def check_spec(self, use: CheckUse) -> CheckSpec:
         """What the check of a step is, as its plugin says."""
-        return self.plugins.checks.get(use.name, self.pipeline.place(use.id))
+        return self._check_specs[use.id]
+
+    @cached_property
+    def _check_specs(self) -> Mapping[str, CheckSpec]:
+        """Every check's spec, by the id of its use."""
+        uses = [u for s in self.pipeline.steps if isinstance(s, CheckStep) for u in s.checks]
+        get, place = self.plugins.checks.get, self.pipeline.place
+        return {use.id: get(use.name, place(use.id)) for use in uses}
 
     def check(self, use: CheckUse) -> Any:
         """The check of a step, built once."""

@@ -43,7 +43,8 @@ def tally_rows(
     if not metrics:
         return {}
     measured = _measured(table)
-    healthy = measured.filter(pc.not_equal(measured["state"], State.FAILED.value))
+    failed = pc.equal(measured["state"], State.FAILED.value)
+    healthy = measured.filter(pc.invert(failed)) if pc.any(failed).as_py() else measured
     tallies = {}
     for named in metrics:
         rows = measured if named.name == "failed_rate" else healthy

@@ -40,7 +40,7 @@ class Work:
     order: ShardOrder
     batch: Batch
     calls: Calls
-    journal: journals.Journal
+    journal: journals.Journal | None
     seconds: float
 
 
@@ -114,8 +114,10 @@ class Unit:
             )
         started = time.perf_counter()
         order = ShardOrder(self.context.run.id, self.name, index, rows)
-        found = journals.read_journal(self.folder.shards, order.name, self.context.salvage)
-        journal = journals.Journal.open(self.folder.shards, order.name)
+        found, journal = journals.JournalContents(), None
+        if self.plan.asks_models:
+            found = journals.read_journal(self.folder.shards, order.name, self.context.salvage)
+            journal = journals.Journal.open(self.folder.shards, order.name)
         calls = Calls(
             self.context.dispatch,
             journal,
@@ -130,7 +132,8 @@ class Unit:
             )
         except BaseException:
             await calls.drain()
-            journal.close()
+            if journal:
+                journal.close()
             raise
         return Work(order, batch, calls, journal, time.perf_counter() - started)
 
@@ -158,7 +161,8 @@ class Unit:
         entry, table = await asyncio.to_thread(self._store, work, quota)
         self.entries.append(entry)
         self._announce(entry)
-        self._give_up_if_failing(table)
+        if entry.rows.get(State.FAILED):
+            self._give_up_if_failing(table)
         return entry
 
     def _store(self, work: Work, quota: int | None) -> tuple[manifests.ShardEntry, pa.Table]:
@@ -166,7 +170,8 @@ class Unit:
         if quota is not None:
             batch = stamp_surplus(batch, quota)
         table = finish_table(self.plan, work.order, batch)
-        work.journal.close()
+        if work.journal:
+            work.journal.close()
         calls = work.calls.table() if work.calls.records else None
         files = shards.commit_shard(self.folder.shards, work.order.index, table, calls)
         entry = manifests.ShardEntry(
@@ -185,7 +190,8 @@ class Unit:
             seconds=round(work.seconds, 3),
         )
         manifests.append_entry(self.folder.path, entry)
-        work.journal.remove()
+        if work.journal:
+            work.journal.remove()
         return entry, table
 
     def _fold(self, batch: Batch) -> Batch:

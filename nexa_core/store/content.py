@@ -53,10 +53,10 @@ def _walk(path: str, array: Any, digests: dict[str, Any]) -> None:
     if kinds.is_dictionary(kind):
         _walk(path, array.dictionary_decode(), digests)
         return
+    validity: Any = b"\1" * len(array)
     if array.null_count or kinds.is_null(kind):
-        _add(digests, f"{path}?", pc.is_valid(array).cast("uint8"))
-    else:
-        digests.setdefault(f"{path}?", hashlib.sha256()).update(b"\1" * len(array))
+        validity = array.is_valid().to_numpy(zero_copy_only=False)
+    _digest(digests, f"{path}?").update(validity)
     if kinds.is_struct(kind):
         for field, child in zip(kind, array.flatten(), strict=True):
             _walk(f"{path}.{json.dumps(field.name)}", child, digests)
@@ -88,27 +88,34 @@ def _add_leaf(path: str, array: Any, digests: dict[str, Any]) -> None:
 
 
 def _add_text(path: str, array: Any, digests: dict[str, Any]) -> None:
-    import pyarrow.compute as pc
+    import numpy as np
 
     filled = array
     if array.null_count:
         filled = array.fill_null(b"" if path.endswith(":bytes") else "")
-    _add(digests, f"{path}#", pc.binary_length(filled).cast("int64"))
-    _, offsets, data = filled.buffers()
-    digest = digests.setdefault(path, hashlib.sha256())
-    if len(filled) == 0 or data is None:
+    lengths, digest = _digest(digests, f"{path}#"), _digest(digests, path)
+    if len(filled) == 0:
         return
-    width = 8 if str(filled.type).startswith("large") else 4
-    bounds = memoryview(offsets).cast("B").cast("q" if width == 8 else "i")
-    start, end = bounds[filled.offset], bounds[filled.offset + len(filled)]
-    digest.update(memoryview(data)[start:end])
+    _, offsets, data = filled.buffers()
+    width = np.int64 if str(filled.type).startswith("large") else np.int32
+    bounds = np.frombuffer(offsets, width)[filled.offset : filled.offset + len(filled) + 1]
+    lengths.update(np.diff(bounds).astype(np.int64))
+    if data is not None:
+        digest.update(memoryview(data)[bounds[0] : bounds[-1]])
 
 
 def _add(digests: dict[str, Any], path: str, array: Any) -> None:
     """Add a fixed-width array without nulls, value by value."""
-    digest = digests.setdefault(path, hashlib.sha256())
+    digest = _digest(digests, path)
     width = array.type.bit_width // 8
     data = array.buffers()[1]
     if len(array) and data is not None:
         start = array.offset * width
         digest.update(memoryview(data)[start : start + len(array) * width])
+
+
+def _digest(digests: dict[str, Any], path: str) -> Any:
+    """The digest of a path, begun where it is met first."""
+    if path not in digests:
+        digests[path] = hashlib.sha256()
+    return digests[path]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def append_entry(folder: Path, entry: ShardEntry) -> None:
     """
     failpoint("manifest-before-append")
     with disk_errors(folder / MANIFEST, ManifestError):
-        append_line(folder / MANIFEST, asdict(entry))
+        append_line(folder / MANIFEST, {f.name: getattr(entry, f.name) for f in fields(entry)})
     failpoint("manifest-after-append")
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "reserve_ballast",
 ]
 
+_SEGMENT = re.compile(r"([1-9][0-9]*)\.journal")
 BALLAST_BYTES = 4 << 20
 """Disk kept aside while a journal is open, so that replies in flight still land when it is full."""
 
@@ -76,11 +77,14 @@ class Segment:
 
 def list_segments(folder: Path, unit: str) -> dict[int, Path]:
     """A unit's segments by number, oldest first."""
-    pattern = re.compile(re.escape(unit) + r"\.([1-9][0-9]*)\.journal")
-    if not folder.is_dir():
+    # A folder holds every shard of its unit, and each shard asks: no object or pattern per name.
+    start = f"{unit}."
+    try:
+        names = [name for name in os.listdir(folder) if name.startswith(start)]
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    found = {int(m[1]): path for path in folder.iterdir() if (m := pattern.fullmatch(path.name))}
-    return dict(sorted(found.items()))
+    found = ((_SEGMENT.fullmatch(name.removeprefix(start)), name) for name in names)
+    return dict(sorted((int(match[1]), folder / name) for match, name in found if match))
 
 
 def list_units(folder: Path) -> list[str]:

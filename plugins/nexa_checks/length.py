@@ -17,6 +17,7 @@ from nexa_checks.columns import (
     read_tokens,
     require_option,
 )
+from nexa_checks.scans import count_characters
 from nexa_checks.verdicts import explain
 from nexa_checks.words import count_words
 from nexa_core import ScoreColumns
@@ -51,7 +52,7 @@ class Length:
         text = read_text(table, self.field, self.asker)
         sizes = {}
         if "chars" in units:
-            sizes["chars"] = (as_array(pc.utf8_length(text)), "characters")
+            sizes["chars"] = (count_characters(text), "characters")
         if "tokens" in units:
             size, word = measure_tokens(table, text, self.tokens_field, self.asker)
             sizes["tokens"] = (as_array(size), word)

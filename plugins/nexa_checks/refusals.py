@@ -9,12 +9,16 @@ appendix), narrowed by what follows them.
 from __future__ import annotations
 
 import re
+from itertools import product
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from nexa_checks.columns import Array, Column, as_array
 from nexa_checks.predicates import require_pattern
+from nexa_checks.scans import find_first_bytes, mask_nulls
 
 _I_AM = r"i(?: am|['’]?m)"
 _CANNOT = r"(?:can(?:not| not|['’]?t)|could(?: not|n['’]t)|will not|won['’]t)"
@@ -48,10 +52,30 @@ OPENINGS = (
 )
 """Each is tried where the text starts, after white space, quotes and Markdown marks."""
 
-_FIRST_WORDS = r"i[ '’m]|it[ '’]|sorry|my ap|apolog|unfortunately|regrettably|as |(?:this|your) req"
+_FIRST_WORDS = (
+    *("i ", "i'", "i’", "im", "it ", "it'", "it’", "as ", "sorry", "my ap", "apolog"),
+    *("unfortunately", "regrettably", "this req", "your req"),
+)
 _LEAD = r"[\s\pZ\"'“‘>*_#-]*"
-_HINT = rf"(?i)\A{_LEAD}(?:{_FIRST_WORDS})"
+_HINT = rf"(?i)\A{_LEAD}(?:{'|'.join(_FIRST_WORDS)})"
 _SHIPPED = re.compile(rf"[\s\"'“‘>*_#-]*(?:{'|'.join(OPENINGS)})", re.IGNORECASE)
+
+
+def _mark_first_bytes() -> npt.NDArray[np.bool_]:
+    """For each two bytes that a text may begin with, the first as the high one: can it refuse?
+
+    What begins with a sign, or holds a byte beyond ASCII, may.
+    """
+    may = np.zeros((256, 256), bool)
+    may[[byte for byte in range(256) if not chr(byte).isalnum() or byte >= 128]] = True
+    may[:, 128:] = True
+    for first, second in {word[:2] for word in _FIRST_WORDS if word[:2].isascii()}:
+        for one, two in product((first, first.upper()), (second, second.upper())):
+            may[ord(one), ord(two)] = True
+    return may.ravel()
+
+
+_MAY_OPEN = _mark_first_bytes()
 
 
 class Openings:
@@ -74,13 +98,20 @@ class Openings:
 
 
 def _start_as_shipped(text: Column) -> Array:
-    """One pass for the first words, then every opening for the few rows that have them.
+    return as_array(pa.chunked_array([_match_chunk(chunk) for chunk in text.chunks], pa.bool_()))
+
+
+def _match_chunk(chunk: Array) -> Array:
+    """The first two bytes, then the first words, then every opening for the few rows that have them.
 
     RE2 would take a millisecond per call to compile all openings, which is longer than it needs
     to match a thousand texts; Python keeps them compiled.
     """
-    likely = as_array(pc.match_substring_regex(text, _HINT))
-    if not likely.true_count:
-        return likely
-    found = [_SHIPPED.match(head) is not None for head in text.filter(likely).to_pylist()]
-    return pc.replace_with_mask(likely, pc.fill_null(likely, False), pa.array(found))
+    rows, pairs = find_first_bytes(chunk)
+    rows = rows[_MAY_OPEN[pairs]]
+    some = chunk.take(pa.array(rows))
+    likely = pc.fill_null(pc.match_substring_regex(some, _HINT), False)
+    rows = rows[likely.to_numpy(zero_copy_only=False)]
+    found = np.zeros(len(chunk), bool)
+    found[rows] = [_SHIPPED.match(head) is not None for head in some.filter(likely).to_pylist()]
+    return pa.array(found, mask=mask_nulls(chunk))

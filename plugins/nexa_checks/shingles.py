@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from nexa_checks.columns import Array, Column
-from nexa_checks.words import view_text
+from nexa_checks.scans import view_text
 
 Hashes = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]

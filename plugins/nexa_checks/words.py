@@ -5,15 +5,13 @@ Languages written without spaces have few such words; where that matters, count 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.types as pt
 
 from nexa_checks.columns import Array, Column
+from nexa_checks.scans import view_text
 
 _SPACE = np.array([chr(byte).isspace() and byte < 128 for byte in range(256)])
 
@@ -21,17 +19,6 @@ _SPACE = np.array([chr(byte).isspace() and byte < 128 for byte in range(256)])
 def count_words(text: Column) -> Column:
     """Words per row as int32; null where the text is."""
     return pa.chunked_array([_count_chunk(chunk) for chunk in text.chunks], pa.int32())
-
-
-def view_text(chunk: Array) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
-    """The offsets (length n + 1, from 0) and the UTF-8 bytes of a string or large_string array."""
-    width = np.int64 if pt.is_large_string(chunk.type) else np.int32
-    _, bounds, data = chunk.buffers()
-    if len(chunk) == 0 or bounds is None:
-        return np.zeros(len(chunk) + 1, width), np.zeros(0, np.uint8)
-    offsets = np.frombuffer(bounds, width)[chunk.offset : chunk.offset + len(chunk) + 1]
-    content = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
-    return offsets - offsets[0], content[offsets[0] : offsets[-1]]
 
 
 def _count_chunk(chunk: Array) -> Array:

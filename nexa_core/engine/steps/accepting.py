@@ -113,4 +113,4 @@ def accept_rows(batch: Batch, rule: AcceptRule) -> Batch:
     if rule.no_flags:
         for name, mask in batch.flags.items():
             batch = batch.settle(mask, State.REJECTED, f"flag: {name}")
-    return batch.settle(batch.alive, State.ACCEPTED, pa.nulls(len(batch), pa.string()))
+    return batch.accept()
