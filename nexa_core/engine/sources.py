@@ -19,7 +19,7 @@ import pyarrow as pa
 from nexa_core.conversations import flatten_column
 from nexa_core.errors import Place, SourceError
 from nexa_core.protocols import Source
-from nexa_core.records import Row, canonical_bytes, canonical_json, floats_in, mend_text
+from nexa_core.records import Row, canonical_bytes, canonical_json, floats_in, holds_no_float, mend_text
 
 OWN_COLUMNS = frozenset(
     [
@@ -262,23 +262,20 @@ def _parse_line(line: bytes, number: int) -> Row | Exception:
         value = _parse_json(line)
     except (ValueError, RecursionError) as cause:
         return ValueError(f"line {number} is no JSON: {cause}")
-    if not isinstance(value, dict):
-        return ValueError(f"line {number} is no JSON object")
-    if b"\\u" in line:
-        # An escape may be half a character, which no text file can hold.
-        mended: Row = json.loads(mend_text(json.dumps(value, ensure_ascii=False)))
-        return mended
-    return value
+    return value if isinstance(value, dict) else ValueError(f"line {number} is no JSON object")
 
 
 def _parse_json(line: bytes) -> Any:
     try:
         value = orjson.loads(line)
     except ValueError:  # NaN, half characters, other encodings; or no JSON, and then json says why
-        return json.loads(line)
+        value = json.loads(line)
+        # Half a character is what no text file can hold.
+        return json.loads(mend_text(json.dumps(value, ensure_ascii=False)))
+    if holds_no_float(value):
+        return value
     # An integer over 64 bits comes as a float, rounded.
-    floats = floats_in(value)
-    is_long = floats and any(abs(number) >= 2**63 for number in floats)
+    is_long = any(abs(number) >= 2**63 for number in floats_in(value))
     return json.loads(line) if is_long else value
 
 

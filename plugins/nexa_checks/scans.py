@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,39 +41,6 @@ def find_first_bytes(chunk: Array) -> tuple[npt.NDArray[np.intp], npt.NDArray[np
     return rows, (data[at].astype(np.uint16) << 8) | data[at + 1]
 
 
-class Literals:
-    """Texts to look for, all at once.
-
-    Each is looked for by its rarest byte, as ripgrep does: one comparison of all bytes with it,
-    then the whole literal where it was met. Literals with the same rarest byte share that pass.
-    """
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self.count = len(texts)
-        self._anchors: dict[int, list[tuple[int, int, bytes]]] = {}
-        for place, text in enumerate(texts):
-            literal = text.encode(errors="surrogatepass")
-            at = max(range(len(literal)), key=lambda at: _rate_rarity(literal[at]))
-            self._anchors.setdefault(literal[at], []).append((place, at, literal))
-
-    def find(self, text: Column) -> Array:
-        """The place in the list of the first listed literal that a text holds, as int32.
-
-        `count` where it holds none, null where the text is.
-        """
-        return as_array(pa.chunked_array([self._find(chunk) for chunk in text.chunks], pa.int32()))
-
-    def _find(self, chunk: Array) -> Array:
-        offsets, data = view_text(chunk)
-        found = np.full(len(chunk), self.count, np.int32)
-        for anchor, literals in self._anchors.items():
-            hits = np.flatnonzero(data == anchor)
-            for place, at, literal in literals:
-                rows = _find_rows(hits - at, literal, offsets, data)
-                found[rows] = np.minimum(found[rows], place)
-        return pa.array(found, mask=mask_nulls(chunk))
-
-
 def mask_nulls(chunk: Array) -> npt.NDArray[np.bool_] | None:
     """Where an array is null; None where it is nowhere."""
     return chunk.is_null().to_numpy(zero_copy_only=False) if chunk.null_count else None
@@ -88,27 +54,3 @@ def _count_chunk(chunk: Array, kind: pa.DataType) -> Array:
     inner = np.flatnonzero(signed < -64)  # bytes of a character after its first one
     sizes = np.diff(offsets) - np.diff(np.searchsorted(inner, offsets))
     return pa.array(sizes, kind, mask=mask_nulls(chunk))
-
-
-def _find_rows(
-    starts: npt.NDArray[np.intp], literal: bytes, offsets: Offsets, data: Bytes
-) -> npt.NDArray[np.intp]:
-    """The rows in which the literal stands at one of `starts`; once per time it does."""
-    size = len(literal)
-    starts = starts[(starts >= 0) & (starts <= len(data) - size)]
-    if not len(starts):
-        return starts
-    windows: Any = np.ndarray(len(data) - size + 1, f"S{size}", data, strides=(1,))
-    starts = starts[windows[starts] == literal]
-    rows = np.searchsorted(offsets, starts, "right") - 1
-    return rows[starts + size <= offsets[rows + 1]]
-
-
-def _rate_rarity(byte: int) -> tuple[int, int]:
-    """How seldom a byte occurs in texts, roughly; equal bytes are equally rare in all literals."""
-    sign = chr(byte)
-    if sign == " ":
-        return 0, byte
-    if sign.islower() or byte >= 128:
-        return 1, byte
-    return (2 if sign.isalnum() or sign.isspace() else 3), byte

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -10,14 +11,18 @@ import pyarrow.compute as pc
 from nexa_checks.columns import (
     Array,
     Column,
+    as_array,
     read_text,
     read_told_text,
     require_option,
 )
 from nexa_checks.delimiters import Delimiters
-from nexa_checks.predicates import equals, is_blank
+from nexa_checks.predicates import (
+    equals,
+    is_blank,
+)
 from nexa_checks.refusals import Openings
-from nexa_checks.verdicts import pass_or_fail
+from nexa_checks.verdicts import explain, pass_or_fail, score_passing
 from nexa_core import FinishReason, ScoreColumns
 
 if TYPE_CHECKING:
@@ -63,11 +68,13 @@ class Runaway:
         self.delimiters = Delimiters(texts, "runs on")
 
     def score(self, table: pa.Table) -> ScoreColumns:
-        return self.delimiters.judge(*self._read(table))
+        texts = self._read(table)
+        failed = as_array(self._find(texts))
+        return _name_delimiters(failed, texts, self.delimiters)
 
-    def find(self, table: pa.Table) -> Array:
+    def find(self, table: pa.Table) -> Column:
         """Where the text runs away; null where there is none."""
-        return self.delimiters.occur_in(*self._read(table))
+        return self._find(self._read(table))
 
     def _read(self, table: pa.Table) -> tuple[Column, ...]:
         """The columns to look in: for each row the first that is not null counts."""
@@ -76,6 +83,10 @@ class Runaway:
         if raw is None or raw.null_count == len(raw):
             return (text,)
         return (raw, text) if raw.null_count else (raw,)
+
+    def _find(self, texts: tuple[Column, ...]) -> Column:
+        found = [self.delimiters.occur_in(text) for text in texts]
+        return found[0] if len(found) == 1 else pc.coalesce(*found)
 
 
 class DelimiterLeakage:
@@ -88,9 +99,11 @@ class DelimiterLeakage:
         self.delimiters = Delimiters(texts, "contains")
 
     def score(self, table: pa.Table) -> ScoreColumns:
-        return self.delimiters.judge(read_text(table, self.field, self.asker))
+        text = read_text(table, self.field, self.asker)
+        failed = as_array(self.delimiters.occur_in(text))
+        return _name_delimiters(failed, (text,), self.delimiters)
 
-    def find(self, table: pa.Table) -> Array:
+    def find(self, table: pa.Table) -> Column:
         """Where the final text holds a delimiter; null where there is none."""
         return self.delimiters.occur_in(read_text(table, self.field, self.asker))
 
@@ -117,3 +130,15 @@ def find_limited(table: pa.Table, finish_field: str | None, asker: str) -> Colum
     if finish is None:
         return pa.nulls(len(table), pa.bool_())
     return equals(finish, FinishReason.LENGTH)
+
+
+def _name_delimiters(
+    failed: Array, texts: Sequence[Column], delimiters: Delimiters
+) -> ScoreColumns:
+    """Scores whose reasons name a delimiter that the failed row holds."""
+
+    def name() -> Array:
+        held = [text.filter(failed) for text in texts]
+        return delimiters.name_found(held[0] if len(held) == 1 else pc.coalesce(*held))
+
+    return ScoreColumns(score_passing(failed), failed, explain(failed, name))

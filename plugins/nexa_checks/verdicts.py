@@ -17,7 +17,10 @@ _NO_REASON = pa.scalar(None, pa.string())
 def pass_or_fail(failed: Column | Array, reason: str) -> ScoreColumns:
     """1 where a row passes, 0 where it fails, with one reason for all; null where it is null."""
     mask = as_array(failed)
-    return ScoreColumns(score_passing(mask), mask, explain(mask, lambda: pa.repeat(reason, mask.true_count)))
+    reasons = pa.nulls(len(mask), pa.string())
+    if mask.true_count:
+        reasons = pc.if_else(mask, reason, _NO_REASON)
+    return ScoreColumns(score_passing(mask), mask, reasons)
 
 
 def score_passing(failed: Array) -> Array:
