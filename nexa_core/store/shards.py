@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from nexa_core.errors import ManifestError, Place, StoreError
 from nexa_core.store.content import hash_content
 from nexa_core.store.failpoints import failpoint
-from nexa_core.store.files import disk_errors, sync_folder
+from nexa_core.store.files import disk_errors, sync_folder, write_all
 from nexa_core.store.manifest import ShardEntry
 
 if TYPE_CHECKING:
@@ -139,27 +139,34 @@ def _all_or_nothing(folder: Path, names: list[str]) -> Iterator[None]:
 
 def _write_verified(folder: Path, name: str, table: pa.Table) -> str:
     """Write a temporary file and read it back; its SHA-256."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     path = _temporary(folder, name)
     _write_table(path, table)
-    written = read_shard(path)
+    data = path.read_bytes()
+    with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+        written = file.read(use_threads=False)
     # Arrow compares quickly and takes no NaN for another; the hash compares what differs by that.
     if not written.equals(table) and hash_content(written) != hash_content(table):
         raise _damaged(path, "what was read back differs from what was written")
-    return _hash_file(path)
+    return hashlib.sha256(data).hexdigest()
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     failpoint("shard-write")
+    sink = pa.BufferOutputStream()  # a file would be written to in hundreds of pieces
+    # zstd finds what repeats; dictionaries of texts that do not are a sixth of the time, and no smaller.
+    pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_page_checksum=True)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        # zstd finds what repeats; dictionaries of texts that do not are a sixth of the time, and no smaller.
-        pq.write_table(
-            table, file, compression="zstd", use_dictionary=False, write_page_checksum=True
-        )
-        file.flush()
+    try:
+        write_all(fd, sink.getvalue())
         os.fsync(fd)
+    finally:
+        os.close(fd)
     failpoint("shard-after-temporary")
 
 
