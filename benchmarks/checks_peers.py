@@ -4,12 +4,13 @@
 
 The rules are: empty, delimiters, refusal, length. In datatrove they are a `LambdaFilter` over documents, in
 distilabel a `@step` over its batches, by itself and in a `Pipeline` (in batches of 1,000 rows, and for
-fewer rows in batches of the 50 that it takes by itself); here they are checks, by themselves
-and in a whole run, whose shards hold the 1,000 rows that they hold by themselves. Near duplicates are in datatrove the signature stage of its MinHash alone,
-without the three stages after it, and in distilabel `MinHashDedup` over 5-grams of characters; here
-verdicts have reasons, and the search is whole. CPU seconds of all processes, imports not counted, each
-side in a process of its own, one after the other; the median of three turns. Peers run in environments
-of their own under --cache, which are built when missing. --write puts the table into docs/checks.md.
+fewer rows in batches of the 50 that it takes by itself); here they are checks, by themselves and in a
+whole run, whose shards hold the 1,000 rows that they hold by themselves. Near duplicates are in datatrove
+the signature stage of its MinHash alone, without the three stages after it, and in distilabel
+`MinHashDedup` over 5-grams of characters; here verdicts have reasons, and the search is whole. CPU
+seconds of all processes, imports and a first short run not counted, each side in a process of its own,
+one after the other; the median of three turns. Peers run in environments of their own under --cache,
+which are built when missing. --write puts the table into docs/checks.md.
 """
 
 from __future__ import annotations

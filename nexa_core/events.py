@@ -37,7 +37,10 @@ class Event:
 
     def as_json(self) -> dict[str, Any]:
         """The event as one JSON object; the log adds the time and a running number."""
-        return {"event": type(self).__name__, **{each.name: getattr(self, each.name) for each in fields(self)}}
+        return {
+            "event": type(self).__name__,
+            **{each.name: getattr(self, each.name) for each in fields(self)},
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,14 @@ import pyarrow as pa
 from nexa_core.conversations import flatten_column
 from nexa_core.errors import Place, SourceError
 from nexa_core.protocols import Source
-from nexa_core.records import Row, canonical_bytes, canonical_json, floats_in, holds_no_float, mend_text
+from nexa_core.records import (
+    Row,
+    canonical_bytes,
+    canonical_json,
+    floats_in,
+    holds_no_float,
+    mend_text,
+)
 
 OWN_COLUMNS = frozenset(
     [

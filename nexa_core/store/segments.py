@@ -77,10 +77,10 @@ class Segment:
 
 def list_segments(folder: Path, unit: str) -> dict[int, Path]:
     """A unit's segments by number, oldest first."""
-    # A folder holds every shard of its unit, and each shard asks: no object or pattern per name.
+    # A folder holds every shard of its unit, and each shard asks: no object and no pattern a name.
     start = f"{unit}."
     try:
-        names = [name for name in os.listdir(folder) if name.startswith(start)]
+        names = [name for name in os.listdir(folder) if name.startswith(start)]  # noqa: PTH208 - names, no paths
     except (FileNotFoundError, NotADirectoryError):
         return {}
     found = ((_SEGMENT.fullmatch(name.removeprefix(start)), name) for name in names)

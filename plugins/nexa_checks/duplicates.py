@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nexa_checks.columns import Column, as_array, read_text, require_option
-from nexa_checks.verdicts import pass_or_fail
 from nexa_checks.scans import view_text
+from nexa_checks.verdicts import pass_or_fail
 from nexa_core import ScoreColumns, UsageError
 
 if TYPE_CHECKING:

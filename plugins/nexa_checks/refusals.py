@@ -66,9 +66,9 @@ def _mark_first_bytes() -> npt.NDArray[np.bool_]:
     may = np.zeros((256, 256), bool)
     may[[byte for byte in range(256) if not chr(byte).isalnum() or byte >= 128]] = True
     may[:, 128:] = True
-    for first, second in _FIRST_TWO:
-        for one, two in product((first, first.upper()), (second, second.upper())):
-            may[ord(one), ord(two)] = True
+    for pair in _FIRST_TWO:
+        for first, second in product(*({sign, sign.upper()} for sign in pair)):
+            may[ord(first), ord(second)] = True
     return may.ravel()
 
 

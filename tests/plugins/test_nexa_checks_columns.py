@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexa_checks import register_checks, register_metrics
+from nexa_checks.scans import count_characters
 from nexa_checks.words import count_words
 from nexa_core import CheckError, UsageError
 
@@ -250,6 +251,16 @@ def test_words_are_counted_as_python_counts_them(text: str) -> None:
         len(text.split()) + 1,
         None,
     ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text("aé漢🙂\n", max_size=8) | st.none(), max_size=6), st.integers(0, 6))
+def test_characters_are_counted_as_python_counts_them(texts: list[str | None], cut: int) -> None:
+    """The length of a text is `len`, in every alphabet, of slices and chunks, null of what is null."""
+    for kind in (pa.string(), pa.large_string()):
+        column = pa.chunked_array([pa.array(texts, kind)[cut:], pa.array(["é", "e"], kind)], kind)
+        wanted = [None if text is None else len(text) for text in texts[cut:]]
+        assert count_characters(column).to_pylist() == [*wanted, 1, 1]
 
 
 def test_every_white_space_parts_words() -> None:
