@@ -18,10 +18,12 @@ from nexa_core import ScoreColumns, UsageError
 if TYPE_CHECKING:
     from nexa_checks.options import AnswerOptions, MajorityOptions
 
-_NUMBER = r"[-+−]?[$€£]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?(?:/\d+)?"
-_LAST_NUMBER = rf"(?s)\A(?:.*[^\d.,/$€£+−-]|.*[\d)]\s*[-+−])?(?P<answer>{_NUMBER})"
+_NUMBER = r"[-+−]?[$€£]?[-+−]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?(?:/\d+)?"
+_BEFORE = r".*[^\d.,/$€£+−eE-]|(?:.*[^\d.])?[eE]|.*[\d)]\s*[-+−]"
+"""What a number may stand after: not within another, nor as the exponent of one."""
+_LAST_NUMBER = rf"(?s)\A(?:{_BEFORE})?(?P<answer>{_NUMBER})"
 _BOXED = r"(?s)\A.*\\boxed\s*\{(?P<answer>(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"
-_NUMERIC = r"\A[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?\z"
+_NUMERIC = r"\A(?P<over>[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?:/(?P<under>0*[1-9]\d*))?\z"
 _TOLERANCE = 1e-9
 
 
@@ -29,7 +31,7 @@ class Reading:
     """How the answer is taken from a text: boxed, the last number, a pattern, or the whole text."""
 
     def __init__(self, how: str, pattern: str | None, asker: str) -> None:
-        self.asker = asker
+        self.asker, self.is_number = asker, how == "last_number"
         named = {"boxed": _BOXED, "last_number": _LAST_NUMBER, "regex": pattern, "text": None}
         if how == "regex":
             self.pattern: str | None = _name_group(require_option(pattern, "pattern", asker), asker)
@@ -39,6 +41,8 @@ class Reading:
     def take(self, text: Array) -> Array:
         """The answers, normalised; null where a text has none."""
         if self.pattern is not None:
+            if self.is_number:  # thousands as TeX sets them
+                text = pc.replace_substring_regex(text, r"(\d)(?:\{,\}|\\,)(\d)", r"\1,\2")
             text = pc.struct_field(pc.extract_regex(text, self.pattern), "answer")
         return normalise(text)
 
@@ -80,7 +84,7 @@ class Majority:
 
     The score is the share of the source row's samples with the same answer (self-consistency, Wang
     et al. 2023). Of answers that are given equally often the one that was given first is taken. A
-    sample without an answer fails. Samples of a source row are always in one shard, so nothing is
+    sample without an answer fails, and scores 0. Samples of a source row are always in one shard, so nothing is
     remembered.
     """
 
@@ -109,16 +113,19 @@ class Majority:
         best = rank[np.concatenate([[True], np.diff((pairs // width)[rank]) > 0])[: len(rank)]]
         wins = np.zeros(len(pairs), bool)
         wins[best] = True
-        wins &= (pairs % width != 0) & (share >= self.least)
+        answered = pairs % width != 0
+        wins &= answered & (share >= self.least)
         failed = pa.array(~wins[home])
-        said = pa.array(share[home])
-        return None, ScoreColumns(said, failed, explain(failed, lambda: _say(said.filter(failed))))
+        said = pa.array(np.where(answered, share, 0.0)[home])
+        reasons = explain(failed, lambda: _say(said.filter(failed)))
+        return None, ScoreColumns(said, failed, reasons)
 
 
 def normalise(text: Array) -> Array:
     """Lower case, without white space and signs around, thousands commas, currency, `\\text{}`."""
     text = pc.replace_substring_regex(text, r"\\(?:text|mathrm|textbf)\s*\{([^{}]*)\}", r"\1")
     text = pc.replace_substring_regex(text, r"\\(?:[!,;: ]|left|right)|\\?[$€£%]", "")
+    text = pc.replace_substring_regex(text, r"\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}", r"\1/\2")
     text = pc.replace_substring_regex(pc.utf8_lower(text), "−", "-")
     text = pc.replace_substring_regex(text, r"(\d),(\d{3})", r"\1\2")
     text = pc.replace_substring_regex(text, r"(\d),(\d{3})", r"\1\2")
@@ -143,8 +150,11 @@ def read_as_text(table: pa.Table, name: str, asker: str) -> Column:
 
 
 def _as_number(text: Array) -> Array:
-    numeric = pc.match_substring_regex(text, _NUMERIC)
-    return pc.if_else(numeric, text, pa.scalar(None, text.type)).cast(pa.float64())
+    """The number that a text is, a fraction too; null where it is none."""
+    parts = pc.extract_regex(text, _NUMERIC)
+    over, under = (pc.struct_field(parts, name) for name in ("over", "under"))
+    under = pc.if_else(pc.equal(under, ""), "1", under)
+    return pc.divide(over.cast(pa.float64()), under.cast(pa.float64()))
 
 
 def _canonical(answer: Array) -> Array:
@@ -173,4 +183,5 @@ def _name_group(pattern: str, asker: str) -> str:
 
 def _say(shares: Array) -> Array:
     percent = pc.round(pc.multiply(shares, 100)).cast(pa.int64()).cast(pa.string())
-    return pc.binary_join_element_wise("its answer has", percent, "% of the samples", " ")
+    told = pc.binary_join_element_wise("its answer has", percent, "% of the samples", " ")
+    return pc.if_else(pc.equal(shares, 0.0), "gives no answer", told)

@@ -23,18 +23,27 @@ if TYPE_CHECKING:
 ASKER = "check 'decontamination'"
 QUESTIONS = ("instruction", "prompt", "question")
 _LEAST = 24
-_PLACEHOLDERS = (
-    r"(?i)\b(?:nums?|numbers?|digits?|int|integer|float|mask(?:ed)?|blank|value|[a-z])\b"
+_COUNTED = (
+    "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen"
+    "|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand"
+    "|million|dozen|half|twice"
 )
-_SLOTS = 1 << 22
+_PLACEHOLDERS = (
+    r"(?i)\b(?:(?:nums?|numbers?|digits?|int|integer|float|mask(?:ed)?|blank|value|[a-z])_?\d*"
+    rf"|[nx]{{2,4}}|{_COUNTED})\b"
+)
+"""What may stand for a number, in English."""
+_SLOT_BITS = 22
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Decontamination:
     """Fails a row that holds at least `share` of an item's sequences of `letters` letters.
 
-    Letters alone are compared: white space, numbers, signs, case and the usual placeholders of
-    numbers make no difference. Each column is compared by itself. The score is 1 − the largest
-    share. Items with fewer than 24 letters are met only by a column that is their equal.
+    Letters alone are compared: white space, numbers, signs and case make no difference. They are
+    compared as they are and without what may stand for a number, words for numbers and the usual
+    placeholders; the larger share counts. Each column is compared by itself. The score is 1 − the
+    largest share. Items with fewer than 24 letters are met only by a column that is their equal.
     """
 
     def __init__(self, options: DecontaminationOptions) -> None:
@@ -51,7 +60,7 @@ class Decontamination:
                 f"The {ASKER} has nothing to compare with: the pipeline evaluates on no items.",
                 "Name sets: {decontamination: {items: [FILE.jsonl]}}.",
             )
-        self.items = Items(texts, options.letters)
+        self.views = [Items(texts, options.letters, bare) for bare in (True, False)]
 
     def score(self, table: pa.Table) -> ScoreColumns:
         shares = [self._measure(read_words(table, name)) for name in self.columns]
@@ -62,16 +71,18 @@ class Decontamination:
         )
 
     def _measure(self, text: Column) -> npt.NDArray[np.float64]:
-        parts = [self.items.measure(batch) for batch in batches(text)]
+        parts = [
+            np.maximum(*(view.measure(batch) for view in self.views)) for batch in batches(text)
+        ]
         return np.concatenate(parts) if parts else np.zeros(0)
 
 
 class Items:
-    """The letter sequences of evaluation items, to be looked up."""
+    """The letter sequences of evaluation items, to be looked up; `bare` of what may stand for numbers."""
 
-    def __init__(self, texts: Sequence[str], letters: int) -> None:
-        self.letters = letters
-        column = _without_placeholders(pa.array(list(dict.fromkeys(texts)), pa.string()))
+    def __init__(self, texts: Sequence[str], letters: int, bare: bool) -> None:
+        self.letters, self.bare = letters, bare
+        column = self._read(pa.array(list(dict.fromkeys(texts)), pa.string()))
         whole = hash_letter_sequences(column, 1)
         long = np.diff(whole.offsets) >= max(_LEAST, letters)
         self.short = pa.array(
@@ -88,12 +99,12 @@ class Items:
         self.first: Indices = np.append(first, len(pairs))
         self.homes = pairs[:, 1].astype(np.int64)
         self.sizes = np.bincount(self.homes, minlength=int(long.sum()))
-        self.slots = np.zeros(_SLOTS, bool)
+        self.slots = np.zeros(1 << _SLOT_BITS, bool)
         self.slots[_slot(self.hashes)] = True
 
     def measure(self, text: Array) -> npt.NDArray[np.float64]:
         """The largest share of one item's sequences that each text holds."""
-        text = _without_placeholders(text)
+        text = self._read(text)
         share = np.zeros(len(text))
         if len(self.short):
             plain = pc.is_in(_plain(text), value_set=self.short)
@@ -108,6 +119,17 @@ class Items:
         return np.maximum(
             share, self._share(np.unique(rows[hit] * len(self.hashes) + at[hit]), len(text))
         )
+
+    def _read(self, text: Array) -> Array:
+        """The texts as this view compares them."""
+        text = pc.fill_null(text, "")
+        if not self.bare:
+            return text
+        wide = pc.invert(pc.string_is_ascii(text))
+        if wide.true_count:
+            seen = pc.replace_substring_regex(text.filter(wide), r"\p{Cf}+", "")
+            text = pc.replace_with_mask(text, wide, seen)
+        return pc.replace_substring_regex(text, _PLACEHOLDERS, " ")
 
     def _share(self, found: Indices, rows: int) -> npt.NDArray[np.float64]:
         """From distinct pairs of row and sequence to the largest share per row."""
@@ -152,11 +174,6 @@ def _read_questions(tables: Iterable[pa.Table]) -> list[str]:
     return texts
 
 
-def _without_placeholders(text: Array) -> Array:
-    seen = pc.replace_substring_regex(pc.fill_null(text, ""), r"\p{Cf}+", "")
-    return pc.replace_substring_regex(seen, _PLACEHOLDERS, " ")
-
-
 def _plain(text: Array) -> Array:
     """Lower case, every run of white space and signs one space; digits stay."""
     spaced = pc.replace_substring_regex(pc.utf8_lower(text), r"[^\pL\pM\pN]+", " ")
@@ -164,7 +181,8 @@ def _plain(text: Array) -> Array:
 
 
 def _slot(hashes: Hashes) -> Any:
-    return (hashes & np.uint64(_SLOTS - 1)).astype(np.int64)
+    """The upper bits, mixed (Fibonacci hashing, Knuth 1973)."""
+    return (hashes * _GOLDEN >> np.uint64(64 - _SLOT_BITS)).astype(np.int64)
 
 
 def _say(shares: Array) -> Array:

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from nexa_checks.options import FormattingOptions
 
 _FENCE = r"(?m)^[ \t]{0,3}(?:```|~~~)"
-_CODE = r"(?ms)^[ \t]{0,3}(?:```.*?(?:^[ \t]{0,3}```|\z)|~~~.*?(?:^[ \t]{0,3}~~~|\z))|`[^`\n]*`"
+CODE = r"(?ms)^[ \t]{0,3}(?:```.*?(?:^[ \t]{0,3}```|\z)|~~~.*?(?:^[ \t]{0,3}~~~|\z))|`[^`\n]*`"
+"""Fenced blocks and code within a line."""
 _NO_BRACKETS = r"(?m)[:;=]['’-]?[(){}\[\]]|^[ \t>*-]*[\pL\pN]{1,4}[)\]]|<-|->"
 """Smileys and the numbers of lists."""
 _OPEN, _CLOSE = r"[(\[{（［｛【「『《]", r"[)\]}）］｝】」』》]"
 _MARKS = r"[\"'”’»)\]*_]*"
+_PROMISE = (
+    r"[:：]\s*\z|\A[\s.,:;!?…。，、：；！？'\"`–—_*#>|-]*[.,:;!?…。，、：；！？'\"`–—_*#>|-]\s*\z"
+)
+"""What only begins: a text that ends with a colon, or that is nothing but marks."""
 _BROKEN_OFF = (
     r"(?:[,、，–—]|"
     rf"\pL{{3,}}[.!?…]{_MARKS}[ \t]+(?:[^\n]*[^\n#\pL\pM\pN])?[\pL\pM\pN]+|"
@@ -32,7 +37,9 @@ class Formatting:
     """Fails a text with an unclosed code fence or bracket, or that breaks off within a sentence.
 
     Knows no language: sentences end with the marks of Latin, Greek, Cyrillic, Arabic, Indic, Ethiopic
-    and East Asian writing, and only a last line that ends a sentence before is expected to end one.
+    and East Asian writing, and only a last line that ends a sentence before is expected to end one. An
+    answer of marks alone, or one that ends with a colon, begins something and says nothing: judges have
+    been seen to take ":" and "Thought process:" for good answers (Zhao et al. 2025, arXiv:2507.08794).
     """
 
     def __init__(self, options: FormattingOptions) -> None:
@@ -49,12 +56,7 @@ class Formatting:
 
     def _look(self, text: Array) -> list[tuple[Array, str]]:
         """What is wrong with each text, and the words for it, the first first."""
-        marked = pc.match_substring_regex(text, "```|~~~|`")
-        prose = text
-        if marked.true_count:
-            cut = pc.replace_substring_regex(text.filter(marked), _CODE, "\n")
-            prose = pc.replace_with_mask(text, pc.fill_null(marked, False), cut)
-        found = []
+        prose, found = cut_code(text), []
         if self.options.fences:
             odd = pc.bit_wise_and(pc.count_substring_regex(text, _FENCE), 1)
             found.append((pc.equal(odd, 1), "a code fence is not closed"))
@@ -63,7 +65,17 @@ class Formatting:
         if self.options.ending:
             broken = pc.match_substring_regex(prose, _BROKEN_OFF)
             found.append((broken, "breaks off within a sentence"))
+            found.append((pc.match_substring_regex(text, _PROMISE), "breaks off where it begins"))
         return found
+
+
+def cut_code(text: Array) -> Array:
+    """The texts without their code."""
+    marked = pc.match_substring_regex(text, "```|~~~|`")
+    if not marked.true_count:
+        return text
+    cut = pc.replace_substring_regex(text.filter(marked), CODE, "\n")
+    return pc.replace_with_mask(text, pc.fill_null(marked, False), cut)
 
 
 def _leaves_open(prose: Array) -> Array:

@@ -178,7 +178,9 @@ class FormattingOptions(FieldOptions):
 
     fences: bool = Field(True, description="code fences must be closed")
     brackets: bool = Field(True, description="no more brackets may open than close")
-    ending: bool = Field(True, description="the last line may not break off within a sentence")
+    ending: bool = Field(
+        True, description="the text may not break off within a sentence, nor where it only begins"
+    )
 
 
 class JsonOptions(FieldOptions):

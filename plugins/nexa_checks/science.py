@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nexa_checks.columns import Array, as_array, read_text, require_option
+from nexa_checks.formatting import cut_code
 from nexa_checks.length import Length
 from nexa_checks.verdicts import explain, score_passing
 from nexa_core import ScoreColumns
@@ -51,8 +52,14 @@ VERBS = (
 
 _DOUBLED = frozenset({"control", "model", "label", "program"})
 _DOUBLING = re.compile(r"[^aeiou]*[aeiou][bdgklmnprt]")
+_RAISED = r"[\x{b9}\x{b2}\x{b3}\x{2070}\x{2074}-\x{2079}]"
+_MATRIX = r"\[\s*(?:\[[^\[\]\n]*\]\s*,\s*)+\[[^\[\]\n]*\]\s*\]"
+_MARKERS = (
+    r"\[citation needed\]|【\d+[^】]*】|\\cite[a-z]*\{"
+    rf"|\pL{{3,}}{_RAISED}{{2,}}(?:[\s.,;]|$)|[.,;!?”’\"]{_RAISED}(?:,?{_RAISED})*(?:\s|$)"
+)
 CITATIONS = (
-    (r"\[\^?\d{1,3}(?:\s*[,;–-]\s*\^?\d{1,3})*\]", "a bracketed reference"),
+    (r"\[\^?[1-9]\d{0,2}(?:\s*[,;–-]\s*\^?[1-9]\d{0,2})*\]", "a bracketed reference"),
     (r"\[[^\[\]\n]*\b(?:19|20)\d\d[a-z]?\s*\]", "a bracketed reference"),
     (
         r"\(\s*(?:see\s+|e\.g\.,?\s+|cf\.\s+)?\p{Lu}[\pL'’-]+[^()\n]{0,80}?\b(?:19|20)\d\d[a-z]?(?:[;,][^()\n]{0,80})?\)",
@@ -61,7 +68,7 @@ CITATIONS = (
     (r"\p{Lu}[\pL'’-]+ et al\.?", "a citation (et al.)"),
     (r"(?i)\bdoi:\s*10\.|doi\.org/10\.|\barxiv:\s*\d{4}\.\d{4,5}", "a citation (DOI or arXiv)"),
     (
-        r"\[citation needed\]|【\d+[^】]*】|\\cite[a-z]*\{|[\x{b9}\x{b2}\x{b3}\x{2070}-\x{2079}]{2,}\s*$",
+        _MARKERS,
         "a citation marker",
     ),
 )
@@ -102,7 +109,7 @@ class ActionVerbs:
 
 
 class NoCitations:
-    """Fails a text with citation markers or bracketed references."""
+    """Fails a text with citation markers or bracketed references; code and matrices hold none."""
 
     def __init__(self, options: FieldOptions, asker: str = "check 'no_citations'") -> None:
         self.asker = asker
@@ -118,7 +125,7 @@ class NoCitations:
             ),
             False,
         )
-        some = text.filter(likely)
+        some = pc.replace_substring_regex(cut_code(text.filter(likely)), _MATRIX, " ")
         said = pa.nulls(len(some), pa.string())
         for pattern, words in reversed(CITATIONS):
             said = pc.if_else(pc.match_substring_regex(some, pattern), words, said)

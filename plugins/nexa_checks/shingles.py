@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +20,11 @@ Hashes = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]
 
 _BASE = 0x9E3779B97F4A7C15 | 1
+_BASE_64 = np.uint64(_BASE)
 _WORD = np.array([(chr(b).isalnum() and b < 128) or b >= 128 for b in range(256)])
 _LETTER = np.array([(chr(b).isalpha() and b < 128) or b >= 128 for b in range(256)])
+_SPACE = np.array([chr(b).isspace() and b < 128 for b in range(256)])
+_NEWLINE = ord("\n")
 _BATCH_BYTES = 1 << 22
 _NO_WORD = r"[^\pL\pM\pN\x{0}-\x{7f}]+"
 _NO_LETTER = r"[^\pL\pM\x{0}-\x{7f}]+"
@@ -50,26 +52,46 @@ def hash_word_sequences(text: Array, size: int) -> Shingles:
     """
     offsets, data = _view(_fold(text, spaced=True))
     starts, ends = _find_runs(offsets, _WORD[data])
-    words = _mix(_hash_spans(data, starts, ends))
-    counts = np.searchsorted(starts, offsets[1:]) - np.searchsorted(starts, offsets[:-1])
-    first = np.concatenate([[0], np.cumsum(counts)])
+    counts = _count_within(starts, offsets)
     number = np.where(counts == 0, 0, np.maximum(counts - size + 1, 1))
-    out = np.concatenate([[0], np.cumsum(number)])
-    begin = np.arange(out[-1]) - np.repeat(out[:-1] - first[:-1], number)
-    end = np.minimum(begin + size, np.repeat(first[1:], number))
-    spans = np.zeros(len(begin), np.uint64)
-    for step in range(size):
-        at = begin + step
-        some = at < end
-        word = words[np.minimum(at, max(len(words) - 1, 0))] if len(words) else spans
-        spans = np.where(some, _mix(spans ^ word), spans)
-    return Shingles(spans, out)
+    return _join(_mix(_hash_spans(_sum_up(data), starts, ends)), counts, number, size)
+
+
+def hash_token_sequences(text: Array, size: int) -> Shingles:
+    """Sequences of `size` tokens, which white space parts and nothing else; a shorter text has none.
+
+    In writing without spaces each character is a token, as in `hash_word_sequences`.
+    """
+    offsets, data = _view(_part_tokens(text))
+    return _hash_tokens(offsets, data, _sum_up(data), size)
+
+
+def hash_tokens_and_lines(text: Array, size: int) -> tuple[Shingles, Shingles]:
+    """`hash_token_sequences`, and the lines with something on them, without white space around."""
+    offsets, data = _view(_part_tokens(text))
+    sums = _sum_up(data)
+    return _hash_tokens(offsets, data, sums, size), _hash_lines(offsets, data, sums)
+
+
+def count_distinct(shingles: Shingles) -> Indices:
+    """How many of each row's hashes differ.
+
+    They are compared by their upper 64 − log₂(rows) bits, sorted with the row in front.
+    """
+    rows = len(shingles.offsets) - 1
+    bits = np.uint64(max(1, (max(rows, 1) - 1).bit_length()))
+    keys = (shingles.rows.astype(np.uint64) << (np.uint64(64) - bits)) | (shingles.hashes >> bits)
+    keys.sort()
+    fresh = np.ones(len(keys), bool)
+    fresh[1:] = keys[1:] != keys[:-1]
+    homes = (keys[fresh] >> (np.uint64(64) - bits)).astype(np.int64)
+    return np.bincount(homes, minlength=rows)
 
 
 def hash_letter_sequences(text: Array, size: int) -> Shingles:
     """Sequences of `size` bytes of letters alone, without case, spaces, digits and all other signs.
 
-    A text with fewer letters has none.
+    A text with fewer letters has none. These hashes are not mixed: their lower bits follow the letters'.
     """
     offsets, data = _view(_fold(text, spaced=False))
     letters = _LETTER[data]
@@ -77,8 +99,17 @@ def hash_letter_sequences(text: Array, size: int) -> Shingles:
     packed = data[letters]
     number = np.maximum(np.diff(kept) - size + 1, 0)
     out = np.concatenate([[0], np.cumsum(number)])
-    begin = np.arange(out[-1]) + np.repeat(kept[:-1] - out[:-1], number)
-    return Shingles(_mix(_hash_spans(packed, begin, begin + size)), out)
+    if not out[-1]:
+        return Shingles(np.zeros(0, np.uint64), out)
+    sums = _sum_up(packed)
+    _, inverses = _find_powers(len(sums))
+    every = sums[size:] - sums[:-size]
+    every *= inverses[: len(every)]
+    # What begins in one row and ends in another is none.
+    inside = np.zeros(len(every) + 1, np.int8)
+    np.add.at(inside, kept[:-1][number > 0], 1)
+    np.add.at(inside, (kept[:-1] + number)[number > 0], -1)
+    return Shingles(every[np.cumsum(inside[:-1], dtype=np.int8).view(bool)], out)
 
 
 def batches(text: Column) -> Iterator[Array]:
@@ -107,6 +138,64 @@ def _fold(text: Array, spaced: bool) -> Array:
     return pc.replace_with_mask(pc.ascii_lower(text), wide, some)
 
 
+def _part_tokens(text: Array) -> Array:
+    """Unicode's white space as spaces, and spaces around the characters of writing without them."""
+    text = pc.fill_null(text, "")
+    wide = pc.invert(pc.string_is_ascii(text))
+    if not wide.true_count:
+        return text
+    some = pc.replace_substring_regex(text.filter(wide), r"[\pZ\x{85}]", " ")
+    some = pc.replace_substring_regex(some, _UNSPACED, r" \1 ")
+    return pc.replace_with_mask(text, wide, some)
+
+
+def _hash_tokens(
+    offsets: Indices, data: npt.NDArray[np.uint8], sums: Hashes, size: int
+) -> Shingles:
+    starts, ends = _find_runs(offsets, ~_SPACE[data])
+    counts = _count_within(starts, offsets)
+    number = np.maximum(counts - size + 1, 0)
+    words = _mix(_hash_spans(sums, starts, ends))
+    out = np.concatenate([[0], np.cumsum(number)])
+    begin = np.arange(out[-1]) + np.repeat(np.cumsum(counts) - counts - out[:-1], number)
+    spans = words[begin]
+    for step in range(1, size):
+        spans = spans * _BASE_64 + words[begin + step]
+    return Shingles(spans, out)
+
+
+def _hash_lines(offsets: Indices, data: npt.NDArray[np.uint8], sums: Hashes) -> Shingles:
+    starts, ends = _find_runs(offsets, data != _NEWLINE)
+    seen = np.flatnonzero(~_SPACE[data])
+    first, last = np.searchsorted(seen, starts), np.searchsorted(seen, ends) - 1
+    some = first <= last
+    starts, ends = seen[first[some]], seen[last[some]] + 1
+    counts = _count_within(starts, offsets)
+    out = np.concatenate([[0], np.cumsum(counts)])
+    return Shingles(_mix(_hash_spans(sums, starts, ends)), out)
+
+
+def _count_within(starts: Indices, offsets: Indices) -> Indices:
+    """How many of the starts lie in each row."""
+    counts: Indices = np.searchsorted(starts, offsets[1:]) - np.searchsorted(starts, offsets[:-1])
+    return counts
+
+
+def _join(words: Hashes, counts: Indices, number: Indices, size: int) -> Shingles:
+    """From each row's words (`counts` of them) to `number` sequences of `size`."""
+    first = np.concatenate([[0], np.cumsum(counts)])
+    out = np.concatenate([[0], np.cumsum(number)])
+    begin = np.arange(out[-1]) - np.repeat(out[:-1] - first[:-1], number)
+    end = np.minimum(begin + size, np.repeat(first[1:], number))
+    spans = np.zeros(len(begin), np.uint64)
+    for step in range(size):
+        at = begin + step
+        some = at < end
+        word = words[np.minimum(at, max(len(words) - 1, 0))] if len(words) else spans
+        spans = np.where(some, _mix(spans ^ word), spans)
+    return Shingles(spans, out)
+
+
 def _view(text: Array) -> tuple[Indices, npt.NDArray[np.uint8]]:
     offsets, data = view_text(text)
     return offsets.astype(np.int64), data
@@ -123,23 +212,38 @@ def _find_runs(offsets: Indices, inside: npt.NDArray[np.bool_]) -> tuple[Indices
     return starts, ends
 
 
-def _hash_spans(data: npt.NDArray[np.uint8], starts: Indices, ends: Indices) -> Hashes:
-    powers, inverses = _powers(1 << max(12, len(data).bit_length()))
+def _sum_up(data: npt.NDArray[np.uint8]) -> Hashes:
+    """The running sum of (byte + 1)·Bⁱ, from 0."""
+    powers, _ = _find_powers(len(data))
     sums = np.zeros(len(data) + 1, np.uint64)
     np.cumsum((data.astype(np.uint64) + np.uint64(1)) * powers[: len(data)], out=sums[1:])
+    return sums
+
+
+def _hash_spans(sums: Hashes, starts: Indices, ends: Indices) -> Hashes:
+    _, inverses = _find_powers(len(sums))
     return (sums[ends] - sums[starts]) * inverses[starts]
 
 
-@lru_cache(maxsize=2)
-def _powers(count: int) -> tuple[Hashes, Hashes]:
-    """The first `count` powers of the base and of its inverse, mod 2^64."""
-    inverse = pow(_BASE, -1, 1 << 64)
+def _find_powers(count: int) -> tuple[Hashes, Hashes]:
+    """At least `count` powers of the base and of its inverse, mod 2^64; the longest so far are kept."""
+    found = _POWERS[-1]
+    if len(found[0]) < count:
+        found = _raise_powers(1 << max(12, count.bit_length()))
+        _POWERS[:] = [found]
+    return found
+
+
+def _raise_powers(count: int) -> tuple[Hashes, Hashes]:
     found = []
-    for base in (_BASE, inverse):
+    for base in (_BASE, pow(_BASE, -1, 1 << 64)):
         powers = np.full(count, base, np.uint64)
         powers[0] = 1
         found.append(np.multiply.accumulate(powers))
     return found[0], found[1]
+
+
+_POWERS = [_raise_powers(1)]
 
 
 def _mix(values: Hashes) -> Hashes:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nexa_checks import register_checks
 from nexa_checks.science import inflect
@@ -37,6 +40,11 @@ def fails(name: str, text: str, **options: Any) -> bool | None:
         "First we heat, then we cool,",
         "今日は雨です。明日も",
         "Сначала нагреваем раствор. Затем мы медленно",
+        ":",
+        "Thought process:",
+        "**",
+        "…",
+        "Let me answer：",
     ],
 )
 def test_formatting_fails_what_is_opened_and_not_closed_or_breaks_off(text: str) -> None:
@@ -56,6 +64,9 @@ def test_formatting_fails_what_is_opened_and_not_closed_or_breaks_off(text: str)
         "We are hiring now! #jobs #summer",
         "Complete sentence here. And one more (in brackets).",
         "今日は雨です。",
+        "It is this:\n```python\nprint(1)\n```",
+        "+",
+        "%",
         "",
     ],
 )
@@ -77,6 +88,29 @@ def test_repetition_counts_lines_too() -> None:
     found = score("repetition", ["a\n" * 3 + "b\nc\n", "no\n" * 9], words=16)
     assert found.failed.to_pylist() == [False, True]
     assert found.reasons[1].as_py() == "89 % of its lines repeat"
+
+
+@pytest.mark.parametrize(
+    "text", ["嗯" * 40, "あいうえお" * 20, "ก็คือ " * 30, "no no no no no no no"]
+)
+def test_repetition_is_seen_in_writing_without_spaces(text: str) -> None:
+    """A loop of characters is a loop; a sentence that says nothing twice is none."""
+    assert fails("repetition", text)
+    assert fails("repetition", "混合物被缓慢加热直到沸腾，然后在室温下冷却。") is False
+
+
+def measure_plainly(text: str, words: int) -> float:
+    """The share of sequences that occurred before, as a loop in Python counts them."""
+    tokens = re.sub(r"([\u3040-\u30ff\u4e00-\u9fff])", r" \1 ", text).split()
+    found = [tuple(tokens[n : n + words]) for n in range(len(tokens) - words + 1)]
+    return len(set(found)) / len(found) if found else 1.0
+
+
+@given(st.lists(st.text("ab \n\u00a0の。", max_size=40), min_size=1, max_size=9), st.integers(1, 5))
+def test_repetition_is_what_a_plain_loop_counts(texts: list[str], words: int) -> None:
+    """For any texts beside each other: no sequence goes from one into the next."""
+    found = score("repetition", list(texts), words=words).values.to_pylist()
+    assert found == pytest.approx([measure_plainly(text, words) for text in texts])
 
 
 def test_json_says_where_it_is_broken() -> None:
@@ -243,7 +277,17 @@ def test_no_citations_fails_markers_and_references(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a list [a, b]", "in 2019 (a dry year)", "heat (10 min)", "f(2019)"]
+    "text",
+    [
+        *("a list [a, b]", "in 2019 (a dry year)", "heat (10 min)", "f(2019)", "x[0] is the first"),
+        *(
+            "Run `a[1]`.",
+            "```\nx = a[12]\n```",
+            "the matrix [[1, 2], [3, 4]]",
+            "6.02 × 10²³",
+            "in m² or x¹²",
+        ),
+    ],
 )
 def test_no_citations_leaves_other_brackets_alone(text: str) -> None:
     """Years and lists in brackets cite nothing."""

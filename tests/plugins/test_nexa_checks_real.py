@@ -80,7 +80,7 @@ def test_answers_written_by_people_pass() -> None:
 
 @pytest.mark.parametrize(
     ("name", "davinci", "tuned"),
-    [("near_duplicates", 13, 0), ("formatting", 35, 3), ("no_citations", 1, 2)],
+    [("near_duplicates", 13, 0), ("formatting", 70, 3), ("no_citations", 1, 2)],
 )
 def test_checks_fail_as_many_real_answers_as_before(name: str, davinci: int, tuned: int) -> None:
     """Figures of the documentation: a change of a pattern shows here first."""
@@ -119,6 +119,14 @@ DISGUISES: dict[str, Callable[[str, random.Random], str]] = {
     "white space": lambda text, draw: re.sub(
         " ", lambda _: draw.choice(["  ", "\n", "\t", " \u00a0", " \u200b"]), text
     ),
+    "white space within words": lambda text, draw: re.sub(
+        "", lambda _: draw.choice(["", "", " ", "\n"]), text
+    ),
+    "no white space": lambda text, draw: re.sub(r"\s", "", text),
+    "masked by name": lambda text, draw: NUMBER.sub(draw.choice(["{x}", "num_1", "NN", "N"]), text),
+    "numbers as words": lambda text, draw: NUMBER.sub(
+        lambda _: draw.choice(["three", "twelve", "forty", "two hundred"]), text
+    ),
 }
 
 
@@ -134,8 +142,7 @@ def test_every_planted_test_question_is_found_and_clean_ones_are_left() -> None:
     check = build(CHECKS["decontamination"], evaluation_items=tests)
     for disguise in DISGUISES.values():
         planted = [f"Solve this.\n{disguise(text, draw)}\nThink first." for text in tests]
-        assert count_failed(
-            "decontamination", pa.table({"response": planted}), evaluation_items=tests
-        ) == len(tests)
+        found = check.score(pa.table({"response": planted})).failed
+        assert pc.sum(found).as_py() == len(tests)
     flagged = pc.sum(check.score(pa.table({"response": clean})).failed).as_py()
     assert (len(tests), len(clean)) == (660, 2000) and flagged / len(clean) <= 0.005

@@ -42,6 +42,13 @@ def answer(text: str, wanted: str | float, **options: Any) -> bool | None:
         ("the answer is 18.", "He makes 9 * 2 = <<9*2=18>>18.\n#### 18"),
         ("A: 0.50", 0.5),
         ("1/2", "1/2"),
+        ("It is 1/2", "0.5"),
+        ("a half: 0.5", "1/2"),
+        ("about 1e3", "1000"),
+        ("a length of 3.0e-5 m", "0.00003"),
+        ("a loss of $-5", "-5"),
+        (r"in all 1\,234 or 1{,}234", "1234"),
+        ("for case 5", "5"),
     ],
 )
 def test_the_last_number_is_the_answer(text: str, wanted: Any) -> None:
@@ -57,6 +64,7 @@ def test_the_answer_is_boxed_or_matched_or_the_whole_text() -> None:
     )
     assert answer("Answer: Blue.\nDone", "blue", take="regex", pattern=r"(?m)Answer: (.+)$")
     assert answer(" Paris. ", "paris", take="text")
+    assert answer(r"so \boxed{\dfrac{3}{4}}", "0.75", take="boxed")
     assert answer("no box", "1", take="boxed", expected="text") is False
     with pytest.raises(UsageError, match="does not say what the answer is"):
         build("answer_equals", column="a", take="regex", pattern="Answer")
@@ -81,7 +89,11 @@ def test_the_answer_that_most_samples_give_is_kept() -> None:
     check = build("majority")
     _, found = check.fold(check.start(), table)
     assert found.failed.to_pylist() == [False, False, True, True, True, False, True, True]
-    assert found.values.to_pylist() == [0.5, 0.5, 0.25, 1.0, 1.0, 0.5, 0.5, 0.25]
+    assert found.values.to_pylist() == [0.5, 0.5, 0.25, 0.0, 0.0, 0.5, 0.5, 0.25]
+    assert found.reasons.to_pylist()[2:4] == [
+        "its answer has 25 % of the samples",
+        "gives no answer",
+    ]
     strict = build("majority", least=0.6)
     assert strict.fold(None, table)[1].failed.to_pylist() == [True] * 8
 
