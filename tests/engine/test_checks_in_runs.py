@@ -76,8 +76,8 @@ def test_the_pipelines_own_items_are_always_looked_for(
     write_rows([{"id": "i1", "instruction": item, "answer": "7"}], "items.jsonl")
     rows = [TEXT.format(1), f"So: {item.replace('14', '99')}", TEXT.format(2)]
     evaluate = {"items": "items.jsonl", "scorer": "contains", "arms": ["base"]}
-    models = {"base": {"model": "scripted/batch", "api": "completions"}}
-    audit(rows, ["decontamination"], evaluate=evaluate, models=models)
+    train = {"method": "qlora", "model": "local/nexa-tiny"}
+    audit(rows, ["decontamination"], evaluate=evaluate, train=train, package={})
     states = read_rows(workspace, "audit")["state"].to_pylist()
     assert states == ["accepted", "rejected", "accepted"]
 
