@@ -161,8 +161,7 @@ class Unit:
         entry, table = await asyncio.to_thread(self._store, work, quota)
         self.entries.append(entry)
         self._announce(entry)
-        if entry.rows.get(State.FAILED):
-            self._give_up_if_failing(table)
+        self._give_up_if_failing(table)
         return entry
 
     def _store(self, work: Work, quota: int | None) -> tuple[manifests.ShardEntry, pa.Table]:
