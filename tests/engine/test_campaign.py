@@ -258,6 +258,15 @@ def test_too_many_failures_stop_the_run(run: Any, write_rows: Any, answering: An
     assert isinstance(error.value, StepError)
 
 
+def test_failures_too_few_to_judge_by_count_with_the_next_shard(
+    run: Any, write_rows: Any, answering: Any
+) -> None:
+    """A first shard of ten broken rows stops the run when ten more are known, sound ones too."""
+    write_rows([{"question": "broken" if n < 10 else f"fine {n}"} for n in range(40)])
+    with pytest.raises(TooManyFailuresError, match="10 of 20 rows failed"):
+        run(answering(pilot={"rows": "all", "shard_rows": 10, "max_iterations": 1}))
+
+
 def test_provenance_is_in_every_row(
     run: Any, write_rows: Any, workspace: Workspace, answering: Any
 ) -> None:
