@@ -7,11 +7,12 @@ pipeline says.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nexa_core.errors import Place, PluginConflictError
+from nexa_core.errors import CheckError, Place, PluginConflictError
 from nexa_core.hookspecs import hookimpl
 from nexa_core.protocols import Asker
 from nexa_core.records import Row, Score, ScoreColumns
@@ -100,9 +101,7 @@ class FunctionCheck:
 
         values, failed, reasons = [], [], []
         for row in table.to_pylist():
-            answer = self._function(row)
-            said, reason = answer if isinstance(answer, tuple) else (answer, None)
-            value = None if said is None else float(said)
+            value, reason = self._ask(row)
             values.append(value)
             failed.append(None if value is None else value < 0.5)
             reasons.append(reason if value is not None and value < 0.5 else None)
@@ -111,6 +110,34 @@ class FunctionCheck:
             pa.array(failed, pa.bool_()),
             pa.array(reasons, pa.string()),
         )
+
+    def _ask(self, row: Row) -> tuple[float | None, str | None]:
+        """The score of a row and why it fails.
+
+        Raises:
+            CheckError: The function raised, or its answer is no verdict.
+        """
+        try:
+            answer = self._function(row)
+        except Exception as cause:
+            columns = ", ".join(name for name in row if name not in ("id", "source_id"))
+            raise CheckError(
+                f"The check '{self._function.__name__}' failed on the row '{row.get('id')}': "
+                f"{type(cause).__name__}: {cause}.",
+                f"A row has {columns}, and any may be None. Mend the function, and resume the run.",
+                _place(self._function),
+            ) from cause
+        said, reason = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, None)
+        good = said is None or (isinstance(said, bool | int | float) and math.isfinite(said))
+        if not good or not (reason is None or isinstance(reason, str)):
+            raise CheckError(
+                f"The check '{self._function.__name__}' answered {answer!r:.80} for the row "
+                f"'{row.get('id')}', which is no verdict.",
+                "Return True or False, a number from 0 to 1, None, or one of them with a reason: "
+                'return passed, "why not".',
+                _place(self._function),
+            )
+        return (None if said is None else float(said)), reason
 
 
 class FunctionJudge:

@@ -13,7 +13,7 @@ from typing import Any
 from nexa_core.actions.recipes import write_recipe
 from nexa_core.engine.dataset_files import replace_folder
 from nexa_core.engine.packaging import read_manifest
-from nexa_core.errors import ManifestError, MissingExtraError, StoreError, UsageError
+from nexa_core.errors import ManifestError, MissingExtraError, StoreError, UsageError, boundary
 from nexa_core.store.runs import open_run
 from nexa_core.workspace import Workspace
 
@@ -50,7 +50,9 @@ def export_dataset(
         elif kind == "hub" and name:
             where = _to_hub(staged, name)
         elif "://" in to:
-            where = _to_store(staged, to)
+            # A store's own errors are of no common kind: the network's, a cloud's, a driver's.
+            with boundary(StoreError, f"The export to '{to}'"):
+                where = _to_store(staged, to)
         else:
             raise UsageError(
                 f"'{to}' is no place to export to.",

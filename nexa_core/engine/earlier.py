@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from nexa_core.engine.items import bind_items
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.sources import SourceRow, open_source, rows_table
+from nexa_core.errors import SourceError
 from nexa_core.protocols import Source
 from nexa_core.records import State
 from nexa_core.store.manifest import read_manifest
@@ -76,7 +77,16 @@ def open_rows(plan: Plan, name: str) -> RunRows | SourceRows:
         found: Source = plan.plugins.build(sources.get(asked))
         return found
 
-    return SourceRows(open_source(name, workspace.root, None, find_shipped))
+    try:
+        return SourceRows(open_source(name, workspace.root, None, find_shipped))
+    except SourceError as cause:
+        if "://" in name or Path(workspace.root, name).exists():
+            raise
+        runs = ", ".join(run.id for run in list_runs(workspace.artifacts_path)[:5]) or "none"
+        raise SourceError(
+            f"'{name}' is no run, no set, and no file in {workspace.root}.",
+            f"Name a run (the newest are: {runs}), or a .jsonl or .parquet file.",
+        ) from cause
 
 
 def read_questions(plan: Plan) -> tuple[str, ...]:

@@ -209,7 +209,8 @@ def _read_rule(item: Any, keys: tuple[str, int], hard: bool, place: FindPlace) -
             "Write {metric: runaway_rate, below: 0.05}.",
             where,
         )
-    _check_keys(item, ("metric", *OPERATORS), "rule", place, keys)
+    fix = "Options belong to the metric: `metric: {NAME: {OPTION: …}}`."
+    _check_keys(item, ("metric", *OPERATORS), "rule", place, keys, fix)
     given = [op for op in OPERATORS if op in item]
     metric, options = _read_use(item["metric"], "metric", place, (*keys, "metric"))
     if len(given) != 1:
@@ -260,13 +261,18 @@ def _read_number(value: Any, place: FindPlace, keys: Keys) -> float:
 
 
 def _check_keys(
-    data: Mapping[str, Any], known: Sequence[str], what: str, place: FindPlace, keys: Keys
+    data: Mapping[str, Any],
+    known: Sequence[str],
+    what: str,
+    place: FindPlace,
+    keys: Keys,
+    fix: str = "",
 ) -> None:
     for key in data:
         if key not in known:
             near = suggest(str(key), known)
             raise GateFileError(
                 f"A {what.strip('`')} has no key '{key}'. Known: {', '.join(known)}.",
-                f"Did you mean '{near}'?" if near else "",
+                f"Did you mean '{near}'?" if near else fix,
                 place((*keys, key)),
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,19 +82,42 @@ def _make_validator(
         raise UsageError(
             f"The {ASKER} cannot use its schema: {cause.message}.", "Write a JSON Schema."
         ) from cause
+    if missing := _find_missing(content):
+        raise _refuse_reference(missing)
     validator = kind(content, registry=Registry())
 
     def find_fault(value: Any) -> str | None:
         try:
             error = exceptions.best_match(validator.iter_errors(value))
         except Unresolvable as cause:
-            raise UsageError(
-                f"The schema of the {ASKER} refers to what it does not hold: {cause}.",
-                "Put the definition into the schema's own $defs.",
-            ) from cause
+            raise _refuse_reference(str(cause)) from cause
         return None if error is None else f"{error.json_path}: {error.message}"[:_LONGEST]
 
     return find_fault
+
+
+def _find_missing(schema: Any) -> str | None:
+    """A reference to another document than this one, which no value could be held to."""
+    held = {name.partition("#")[0] for name in _each(schema, "$id")}
+    named = (name.partition("#")[0] for name in _each(schema, "$ref"))
+    return next((name for name in named if "://" in name and name not in held), None)
+
+
+def _each(part: Any, key: str) -> Iterator[str]:
+    """Every text that stands under a key, at any depth."""
+    if isinstance(part, Mapping):
+        if isinstance(part.get(key), str):
+            yield part[key]
+        part = list(part.values())
+    for each in part if isinstance(part, list) else ():
+        yield from _each(each, key)
+
+
+def _refuse_reference(name: str) -> UsageError:
+    return UsageError(
+        f"The schema of the {ASKER} refers to what it does not hold: {name}.",
+        "Put the definition into the schema's own $defs.",
+    )
 
 
 def _read_schema(path: Path) -> Any:

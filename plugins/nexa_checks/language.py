@@ -71,7 +71,7 @@ class Language:
         ranked = self.detector.rank(text)
         language, most = ranked[0]
         share = sum(part for name, part in ranked if name in self.languages)
-        return share, language not in self.languages and most >= self.least, language
+        return min(share, 1.0), language not in self.languages and most >= self.least, language
 
 
 @cache

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from nexa_checks.columns import Array, as_array, read_text, require_option
 from nexa_checks.verdicts import score_passing
-from nexa_core import ScoreColumns
+from nexa_core import ScoreColumns, UsageError, suggest
 
 if TYPE_CHECKING:
     from nexa_checks.options import PersonalOptions
@@ -32,6 +32,10 @@ _EXAMPLE = re.compile(
     r"@(?:[\w-]+\.)*(?:example\.(?:com|org|net)|[\w-]+\.(?:test|invalid|example))$", re.IGNORECASE
 )
 """Domains reserved for examples (RFC 2606): no person's."""
+_NO_ONE = re.compile(
+    r"^(?:git|hg)@|@\d+x\.|\.(?:png|jpe?g|gif|svg|webp|css|js|json|html?)$", re.IGNORECASE
+)
+"""Repositories (`git@github.com`) and names of files (`icon@2x.png`): looks like an address, reaches nobody."""
 
 
 class Personal:
@@ -42,7 +46,7 @@ class Personal:
 
     def __init__(self, options: PersonalOptions) -> None:
         self.field = require_option(options.field, "field", ASKER)
-        regions = options.regions
+        regions = _require_regions(options.regions)
         tests: dict[str, tuple[str, str, Callable[[str], bool]]] = {
             "email": ("an e-mail address", _EMAIL, is_email),
             "phone": (
@@ -66,6 +70,27 @@ class Personal:
         return ScoreColumns(score_passing(failed), failed, reason)
 
 
+def _require_regions(regions: tuple[str, ...]) -> tuple[str, ...]:
+    """The regions, each one that the number plans know.
+
+    Raises:
+        UsageError: One is none: its numbers would never be found.
+    """
+    if regions:
+        from phonenumbers import SUPPORTED_REGIONS
+
+        for region in regions:
+            if region not in SUPPORTED_REGIONS:
+                near = {"UK": "GB", "EN": "GB"}.get(region) or suggest(region, SUPPORTED_REGIONS)
+                raise UsageError(
+                    f"The {ASKER} knows no region '{region}'.",
+                    f"Did you mean '{near}'?"
+                    if near
+                    else "Write a country as ISO 3166 does: `US`, `DE`.",
+                )
+    return regions
+
+
 def find_confirmed(text: Array, pattern: str, holds: Callable[[str], bool]) -> Array:
     """Where a match of the pattern stands the test; only texts with a match are taken up."""
     likely = pc.fill_null(pc.match_substring_regex(text, pattern), False)
@@ -81,7 +106,7 @@ def find_confirmed(text: Array, pattern: str, holds: Callable[[str], bool]) -> A
 
 def is_email(text: str) -> bool:
     """Whether the address could be a person's."""
-    return _EXAMPLE.search(text) is None and ".." not in text
+    return _EXAMPLE.search(text) is None and _NO_ONE.search(text) is None and ".." not in text
 
 
 def is_card(text: str) -> bool:

@@ -23,6 +23,9 @@ _LEFT_OUT = frozenset({"Public IP (ipv4)"})
 _OWN = (
     ("Anthropic Key", r"\bsk-ant-[A-Za-z0-9_-]{20,}"),
     ("OpenAI Key", r"\bsk-(?:proj|svcacct|admin)-[A-Za-z0-9_-]{20,}"),
+    ("OpenRouter Key", r"\bsk-or-(?:v1-)?[0-9a-f]{32,}"),
+    ("Groq Key", r"\bgsk_[A-Za-z0-9]{40,}"),
+    ("xAI Key", r"\bxai-[A-Za-z0-9]{60,}"),
     ("Google API Key", r"\bAIza[0-9A-Za-z_-]{35}\b"),
     ("GitHub Token", r"\bgithub_pat_[0-9A-Za-z_]{22,}"),
     ("Hugging Face Token", r"\bhf_[A-Za-z]{34}\b"),

@@ -64,7 +64,10 @@ def test_a_run_is_compared_with_an_earlier_one(audit: Any, workspace: Workspace)
         audit([TEXT.format(n) for n in range(4, 12)], [{check: {"against": against}}], name)
         states = read_rows(workspace, name)["state"].to_pylist()
         assert states[:4] == ["rejected"] * 4 and (name == "near" or states[4:] == ["accepted"] * 4)
-    with pytest.raises(SourceError, match="'frist' does not exist"):
+    with pytest.raises(
+        SourceError,
+        match=r"'frist' is no run, no set, and no file .*newest are: exact, near, first",
+    ):
         audit(["x"], [{"exact_duplicates": {"against": ["frist"]}}], "third")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from nexa_core.actions.running import run_pipeline
-from nexa_core.errors import NexaError, PluginConflictError
+from nexa_core.errors import CheckError, NexaError, PluginConflictError
 from nexa_core.testing.chaos import Answer, Settings, serve_in_thread
 from nexa_core.workspace import Workspace
 
@@ -24,6 +25,22 @@ def short(row):
 @nexa.check
 def share(row):
     return None if row["response"] == "skip" else len(row["response"]) / 10
+
+@nexa.check
+def slips(row):
+    return row["respnse"] == ""
+
+@nexa.check
+def word(row):
+    return "yes"
+
+@nexa.check
+def turned(row):
+    return "too long", False
+
+@nexa.judge
+def seven(row):
+    return 7
 
 @nexa.judge
 def counted(row):
@@ -75,6 +92,30 @@ def test_a_number_passes_from_one_half(judge_rows: Any) -> None:
     rows = judge_rows({"check": ["share"]})
     assert (rows["four"]["state"], rows["four"]["scores"]["share"]) == ("rejected", 0.4)
     assert (rows["skip"]["state"], rows["skip"]["scores"]["share"]) == ("accepted", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("slips", r"'slips' failed on the row '\w+': KeyError: 'respnse'.* response.*mine.py:13"),
+        ("word", r"'word' answered 'yes' for the row .* no verdict. Return True .*mine.py:17"),
+        ("turned", r"'turned' answered \('too long', False\) .* no verdict"),
+    ],
+)
+def test_a_function_that_gives_no_verdict_is_named_with_its_line(
+    judge_rows: Any, name: str, told: str
+) -> None:
+    """Which row, what it said, what it may say, and where it stands."""
+    with pytest.raises(CheckError) as caught:
+        judge_rows({"check": [name]})
+    assert re.search(told, str(caught.value), re.DOTALL)
+
+
+def test_a_score_that_is_none_is_no_score(judge_rows: Any) -> None:
+    """Seven would pass every threshold."""
+    rows = judge_rows({"judge": {"id": "s", "method": "seven"}}, fail_over=1.0)
+    assert {row["state"] for row in rows.values()} == {"failed"}
+    assert rows["four"]["reason"] == "s: it scored 7, and a score is a number from 0 to 1"
 
 
 def test_a_function_is_a_judge_without_a_model(judge_rows: Any) -> None:

@@ -20,7 +20,7 @@ import pytest
 
 from nexa_core.actions.exporting import export_dataset
 from nexa_core.engine.packaging import Origin, Packaging, package
-from nexa_core.errors import ManifestError, UsageError
+from nexa_core.errors import ManifestError, StoreError, UsageError
 from nexa_core.workspace import Workspace, find_workspace
 from nexa_trl.exporters import Alpaca, Messages, Preference, PromptCompletion, ShareGPT
 
@@ -74,6 +74,13 @@ def test_a_folder_and_a_store_get_every_file(tmp_path: Path, workspace: Workspac
     for place in (f"dir:{target}", url):
         with pytest.raises(UsageError, match="already"):
             export_dataset(str(made), place, workspace=workspace)
+
+
+def test_a_store_that_does_not_answer_is_no_bug(tmp_path: Path, workspace: Workspace) -> None:
+    """Nobody listens there: an error that names the place, whatever the driver raises."""
+    made = make_dataset(tmp_path / "run")
+    with pytest.raises(StoreError, match=r"The export to 'ftp://127\.0\.0\.1:9/set' failed"):
+        export_dataset(str(made), "ftp://127.0.0.1:9/set", workspace=workspace)
 
 
 def test_what_is_damaged_or_rehearsed_is_not_published(

@@ -130,11 +130,17 @@ def test_json_is_held_to_a_schema() -> None:
     assert found.reasons[1].as_py() == "$.n: 'x' is not of type 'integer'"
 
 
+def build_schema(schema: Any) -> Any:
+    spec = SPECS["json"]
+    return spec.build(spec.options().model_validate({"field": "response", "schema": schema}))
+
+
 def test_json_never_fetches_a_schema(loopback: Any) -> None:
-    """A reference out of the schema is an error, not a request."""
+    """A reference out of the schema is an error before any row, and never a request."""
     loopback.anything = {"type": "string"}
     with pytest.raises(UsageError, match="refers to what it does not hold"):
-        score("json", ["1"], schema={"$ref": f"{loopback.url}/schema.json"})
+        build_schema({"allOf": [{"$ref": f"{loopback.url}/schema.json"}]})
+    build_schema({"$id": "https://here/s", "$ref": "https://here/s#/$defs/a", "$defs": {"a": {}}})
     assert loopback.asked == []
     with pytest.raises(UsageError, match="cannot use its schema"):
         score("json", ["1"], schema={"type": "no such"})
@@ -185,6 +191,7 @@ def test_pii_names_the_kind_and_never_the_datum(text: str, kind: str) -> None:
         "+1 000 000 0000",
         "pi is 3.14159265358979323846",
         "3 + 4 = 7, in 1999-2003",
+        "git clone git@github.com:me/it.git and see icon@2x.png",
     ],
 )
 def test_pii_leaves_what_fails_its_checksum_alone(text: str) -> None:
@@ -198,6 +205,8 @@ def test_pii_finds_national_numbers_of_named_countries() -> None:
     pytest.importorskip("phonenumbers")
     assert fails("pii", "call (212) 456-7890") is False
     assert fails("pii", "call (212) 456-7890", regions=["US"])
+    with pytest.raises(UsageError, match=r"knows no region 'UK'.*'GB'"):
+        score("pii", ["020 7946 0000"], regions=["UK"])
 
 
 @pytest.mark.parametrize(
@@ -207,6 +216,8 @@ def test_pii_finds_national_numbers_of_named_countries() -> None:
         "token ghp_" + "a1B2" * 9,
         "-----BEGIN RSA PRIVATE" + " KEY-----",
         "hf_" + "a" * 34,
+        "sk-or-v1-" + "0a" * 32,
+        "gsk_" + "aB1" * 17,
         "glpat-" + "x1y2z3" * 4,
     ],
 )

@@ -104,7 +104,7 @@ class SeatedJudge:
         """The score, or why the row has none: a call that failed, or a judge that did."""
         try:
             with boundary(JudgeError, f"The judge '{self.id}'"):
-                return await self.judge.score(row, ask), None
+                return _require_share(await self.judge.score(row, ask)), None
         except JudgeError as error:
             failed = error.__cause__
             if isinstance(failed, NexaError):
@@ -112,6 +112,13 @@ class SeatedJudge:
             if ask.calls.only_known:
                 return Score(None), None
             return Score(None), str(failed or error)
+
+
+def _require_share(score: Score) -> Score:
+    """A judge's score as it must be: a number from 0 to 1, or none."""
+    if score.value is not None and not 0 <= score.value <= 1:
+        raise ValueError(f"it scored {score.value:g}, and a score is a number from 0 to 1")
+    return score
 
 
 @dataclass
