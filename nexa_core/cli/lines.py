@@ -26,6 +26,8 @@ class Lines:
         self._write = write or _tell
         self._clock = clock
         self._progressed_at = float("-inf")
+        self._is_held = False
+        """Rows were committed since the last line about rows."""
 
     def start(self) -> None:
         """Nothing is shown before the first event."""
@@ -38,9 +40,18 @@ class Lines:
         describe = _WORDS.get(record["event"])
         if describe is None:
             return
-        if record["event"] in _FREQUENT and not self._is_due():
+        event = record["event"]
+        if event in _BEGINNINGS:
+            self._progressed_at = self._clock()
+        if event in _FREQUENT and not self._is_due():
+            self._is_held |= event == "ShardCommitted"
             return
-        for text in describe(progress, record):
+        texts = describe(progress, record)
+        if event in _ENDINGS and self._is_held:
+            texts = [*_rows(progress, record), *texts]
+        if event in _ENDINGS or event == "ShardCommitted":
+            self._is_held = False
+        for text in texts:
             at = datetime.fromtimestamp(self._clock(), UTC).astimezone().strftime("%H:%M:%S")
             self._write(f"{at}  {' '.join(text.split())}")
 
@@ -98,7 +109,8 @@ def _rows(progress: Progress, _record: Mapping[str, Any]) -> list[str]:
         f"{show_count(n)} {state}" for state, n in progress.rows.items() if n and state != unit
     ]
     if progress.rate:
-        parts.append(f"{progress.rate:,.3g} rows/s")
+        rate = progress.rate
+        parts.append(f"{rate:,.0f} rows/s" if rate >= 100 else f"{rate:.3g} rows/s")
     if progress.cost_nano:
         parts.append(show_usd(progress.cost_usd))
     if progress.seconds_left:
@@ -156,6 +168,10 @@ def _finished(progress: Progress, record: Mapping[str, Any]) -> list[str]:
 
 
 _FREQUENT = {"ShardProgressed", "ShardCommitted", "TrainingProgressed"}
+_BEGINNINGS = {"PhaseStarted", "IterationStarted"}
+"""What goes before the first line about rows: half a second's work says nothing about a phase."""
+_ENDINGS = {"GateDecided", "PhaseFinished", "RunFinished"}
+"""What comes after the last rows of something: they are told first, all of them."""
 _WORDS: dict[str, Callable[[Progress, Mapping[str, Any]], list[str]]] = {
     "RunStarted": _started,
     "RunResumed": _resumed,
