@@ -157,7 +157,8 @@ def _import_file(name: str, path: Path) -> ModuleType:
             raise ImportError(f"a module '{name}' is loaded already: give the plugin another name")
     elif loaded is None and importlib.util.find_spec(name) is not None:
         raise ImportError(f"a module '{name}' is installed already: give the plugin another name")
-    for stale in [one for one in sys.modules if one == name or one.startswith(f"{name}.")]:
+    inside = f"{name}."
+    for stale in [one for one in sys.modules if one == name or one.startswith(inside)]:
         del sys.modules[stale]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

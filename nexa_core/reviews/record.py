@@ -181,10 +181,12 @@ def as_recorded(value: Any) -> Any:
 
 def _cut(value: Any) -> Any:
     """A sample with long texts cut, saying how long they were."""
-    if isinstance(value, str) and len(value) > TEXT_LIMIT:
+    if isinstance(value, str):
+        if len(value) <= TEXT_LIMIT:
+            return value
         told = f" … ({len(value):,} characters)"
         return value[: TEXT_LIMIT - len(told)] + told
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         return {key: _cut(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_cut(item) for item in value[:50]]
@@ -196,11 +198,11 @@ def _clean(value: Any) -> Any:
     kind = type(value)  # nearly all is of these types, and a record holds thousands of values
     if kind is str:
         return value if value.isascii() else value.encode("utf-8", "replace").decode()
-    if kind is int or kind is bool or value is None:
+    if kind is int or kind is bool or value is None or (kind is float and math.isfinite(value)):
         return value
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         return {_clean(str(key)): _clean(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if kind is list or isinstance(value, list | tuple):
         return [_clean(item) for item in value]
     if isinstance(value, Integral):
         return int(value)
