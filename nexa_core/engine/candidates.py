@@ -16,7 +16,7 @@ __all__ = ["NOT_CHOSEN", "Choosing", "choose"]
 
 NOT_CHOSEN = ("not_best", "no_other_candidate", "margin")
 """Why an accepted row was not chosen: another answer was better, or none was worse enough."""
-_DECIDED = pa.array([State.ACCEPTED.value, State.SURPLUS.value, State.REJECTED.value])
+_DECIDED = [State.ACCEPTED.value, State.SURPLUS.value, State.REJECTED.value]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _worst(
 def _groups(table: pa.Table, prompt: str) -> Iterator[list[int]]:
     """The places of decided rows by source and question, in order."""
     groups: dict[tuple[Any, str], list[int]] = defaultdict(list)
-    decided = pc.is_in(table["state"], value_set=_DECIDED).to_pylist()
+    decided = pc.is_in(table["state"], value_set=pa.array(_DECIDED)).to_pylist()
     pairs = zip(table["source_id"].to_pylist(), table[prompt].to_pylist(), strict=True)
     for at, (source, asked) in enumerate(pairs):
         if decided[at]:

@@ -23,7 +23,7 @@ from nexa_core.store.runs import list_runs, open_run
 __all__ = ["RunRows", "SourceRows", "open_rows", "read_questions"]
 
 BATCH_ROWS = 8192
-_KEPT = pa.array([State.ACCEPTED.value, State.SURPLUS.value])
+_KEPT = [State.ACCEPTED.value, State.SURPLUS.value]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class RunRows:
         for path in self.shards:
             for batch in pq.ParquetFile(path).iter_batches(batch_size=BATCH_ROWS):
                 table = pa.Table.from_batches([batch])
-                yield table.filter(pc.is_in(table["state"], value_set=_KEPT))
+                yield table.filter(pc.is_in(table["state"], value_set=pa.array(_KEPT)))
 
 
 @dataclass(frozen=True)

@@ -215,7 +215,7 @@ class Unit:
         for unit in (*self._before, self):
             for entry in unit.entries:
                 table = unit.read(entry)
-                kept = table.filter(pc.is_in(table["state"], value_set=_KEPT))
+                kept = table.filter(pc.is_in(table["state"], value_set=pa.array(_KEPT)))
                 for named in self.plan.set_checks:
                     states[named.id], _ = named.check.fold(states[named.id], kept)
         return states
@@ -239,7 +239,7 @@ class Unit:
         )
 
 
-_KEPT = pa.array([State.ACCEPTED.value, State.SURPLUS.value])
+_KEPT = [State.ACCEPTED.value, State.SURPLUS.value]  # no Arrow yet: its first array loads pandas
 
 
 def stamp_surplus(batch: Batch, quota: int) -> Batch:
