@@ -116,12 +116,14 @@ class CheckSpec(Spec):
     """A check; with `over="set"` it depends on other rows and is folded in shard order.
 
     `waits` says that a row check takes long or waits for something outside this process: it is
-    asked in a thread, so that calls go on meanwhile.
+    asked in a thread, so that calls go on meanwhile. `mixed` says that a row check looks at rows of
+    `package.mix` too, which no other check does.
     """
 
     build: Callable[..., Check | SetCheck]
     over: Literal["row", "set"] = "row"
     waits: bool = False
+    mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

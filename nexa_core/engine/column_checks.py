@@ -14,7 +14,7 @@ from nexa_core.errors import Place, PreflightError, suggest
 from nexa_core.pipeline import CheckStep, GenerateStep, JudgeStep
 from nexa_core.specs import Spec
 
-__all__ = ["check_columns"]
+__all__ = ["check_columns", "name_columns"]
 
 _ENDINGS = ("_raw_text", "_finish_reason", "_tokens", "_reasoning", "_tool_calls")
 """Columns that a model may leave out: who reads one by its usual name does without."""
@@ -43,7 +43,7 @@ def check_columns(plan: Plan) -> None:
 def _require(
     asker: str, spec: Spec, options: Mapping[str, Any], known: set[str], place: Place | None
 ) -> None:
-    for option, name in _name_columns(spec, options):
+    for option, name in name_columns(spec, options):
         if name in known or name.endswith(_ENDINGS):
             continue
         there = sorted(known - {"id", *OWN_COLUMNS})
@@ -56,7 +56,7 @@ def _require(
         )
 
 
-def _name_columns(spec: Spec, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def name_columns(spec: Spec, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Every column that the options name, with the option that does."""
     fields = spec.options().model_fields if spec.options else {}
     for option, field in fields.items():

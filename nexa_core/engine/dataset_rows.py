@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from nexa_core.engine.candidates import Choosing, choose
 from nexa_core.engine.items import normalise_text
-from nexa_core.engine.mixing import MIXED, MixSource
+from nexa_core.engine.mixing import MIXED, MixSource, Screen
 from nexa_core.engine.sources import as_text
 from nexa_core.engine.splitting import place_source
 from nexa_core.errors import UsageError, boundary
@@ -67,6 +67,7 @@ class Packaging:
     rank: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     mix: tuple[MixSource, ...] = ()
+    screens: tuple[Screen, ...] = ()
     most: int | None = None
 
     @property
@@ -82,6 +83,7 @@ class Packaging:
             **({"options": dict(self.options)} if self.options else {}),
             **chosen,
             **({"mix": [each.as_json() for each in self.mix]} if self.mix else {}),
+            **({"screens": [each.as_json() for each in self.screens]} if self.screens else {}),
             "format": self.format,
             "prompt_field": self.prompt,
             "completion_field": self.completion,

@@ -20,7 +20,7 @@ from nexa_core.engine.dataset_rows import (
     RowSorter,
     SortedRows,
 )
-from nexa_core.engine.mixing import MIXED, MixSource, count_wanted, make_tables
+from nexa_core.engine.mixing import MIXED, MixSource, count_wanted, make_tables, screen_rows
 from nexa_core.records import State
 
 __all__ = ["DatasetWriter"]
@@ -97,7 +97,7 @@ class DatasetWriter:
             before = self._train.rows + self._validation.rows
             drawn = source.draw(settings.seed, wanted)
             for table in make_tables(drawn, source, settings.prompt, settings.completion):
-                parts = sorter.sort(table)
+                parts = sorter.sort(screen_rows(table, settings.screens))
                 self._keep(parts)
                 dropped.update(_heads(parts.left_out["reason"]))
             taken = self._train.rows + self._validation.rows - before

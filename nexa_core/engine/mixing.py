@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nexa_core.engine.sources import SourceRow, fingerprint, sample_rows
-from nexa_core.errors import Place, SourceError
-from nexa_core.protocols import Source
+from nexa_core.errors import CheckError, Place, SourceError, boundary
+from nexa_core.protocols import Check, Source
 from nexa_core.records import Row, State, content_hash
 
-__all__ = ["MIXED", "MixSource", "count_wanted"]
+__all__ = ["MIXED", "MixSource", "Screen", "count_wanted", "make_tables", "screen_rows"]
 
 MIXED = "mixed_from"
 """The column that says which file a row was mixed in from; null for a run's own rows."""
@@ -58,6 +59,30 @@ class MixSource:
                     self.place,
                 )
             yield found
+
+
+@dataclass(frozen=True)
+class Screen:
+    """A check that rows of other data must pass, as the pipeline's own rows did."""
+
+    id: str
+    check: Check
+    options: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """What decides about mixed rows."""
+        return {"check": self.id, "options": dict(self.options)}
+
+
+def screen_rows(table: pa.Table, screens: Sequence[Screen]) -> pa.Table:
+    """The rows of `make_tables`, those rejected that fail a screen, with its id as the reason."""
+    for screen in screens:
+        with boundary(CheckError, f"The check '{screen.id}'"):
+            failed = pc.fill_null(screen.check.score(table).failed, False)
+        for name, value in (("state", State.REJECTED.value), ("reason", screen.id)):
+            changed = pc.if_else(failed, pa.scalar(value), table[name])
+            table = table.set_column(table.column_names.index(name), name, changed)
+    return table
 
 
 def count_wanted(share: float, shares: float, own: int) -> int:

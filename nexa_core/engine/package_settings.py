@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from nexa_core.engine.column_checks import name_columns
 from nexa_core.engine.dataset_rows import KEPT_COLUMNS, Packaging
 from nexa_core.engine.items import bind_items
-from nexa_core.engine.mixing import MixSource
+from nexa_core.engine.mixing import MixSource, Screen
 from nexa_core.engine.plan import PROMPT_COLUMNS, Plan
 from nexa_core.engine.sources import open_source
 from nexa_core.errors import UsageError
@@ -51,11 +53,13 @@ def bind_packaging(plan: Plan, columns: Sequence[str]) -> Packaging:
     spec = plan.plugins.exporters.get(settings.format, place)
     exporter = plan.plugins.build(spec, settings.options, place=pipeline.locate("package"))
     items = bind_items(plan)
+    prompt = settings.prompt or next((n for n in PROMPT_COLUMNS if n in columns), "prompt")
+    completion = settings.completion or pipeline.answer_field(columns) or "response"
     return Packaging(
         exporter=exporter,
         format=settings.format,
-        prompt=settings.prompt or next((n for n in PROMPT_COLUMNS if n in columns), "prompt"),
-        completion=settings.completion or pipeline.answer_field(columns) or "response",
+        prompt=prompt,
+        completion=completion,
         template=exporter.template if settings.template is None else settings.template,
         validation=settings.validation,
         seed=pipeline.seed,
@@ -65,6 +69,7 @@ def bind_packaging(plan: Plan, columns: Sequence[str]) -> Packaging:
         rank=settings.rank or _ranking(plan),
         options=settings.options,
         mix=_open_mix(plan, settings, exporter.template),
+        screens=_screen_mix(plan, settings, columns, (prompt, completion)),
         most=pipeline.scale.accepted if pipeline.scale else None,
     )
 
@@ -86,6 +91,41 @@ def _open_mix(plan: Plan, settings: Package, template: str) -> tuple[MixSource, 
     return tuple(
         MixSource(each.path, each.licence, each.share, open_source(each.path, folder, place), place)
         for each in settings.mix
+    )
+
+
+def _screen_mix(
+    plan: Plan, settings: Package, columns: Sequence[str], pair: tuple[str, str]
+) -> tuple[Screen, ...]:
+    """The pipeline's checks that other data must pass too.
+
+    Raises:
+        UsageError: One reads columns that other data does not have.
+    """
+    if not settings.mix:
+        return ()
+    # A merged run's plan knows no columns but those of its shards.
+    plan = replace(plan, source_columns=tuple(columns), built={})
+    uses = [use for use in plan.pipeline.checks if plan.check_spec(use).mixed]
+    uses = [use for use in uses if use.on_fail == "reject"]
+    for use in uses:
+        for option, name in name_columns(plan.check_spec(use), use.options):
+            if name not in pair:
+                raise UsageError(
+                    f"The check '{use.id}' reads '{name}' (`{option}`), which rows of `mix` do not have.",
+                    f"They have {pair[0]} and {pair[1]}: let it read these, or take `mix` out.",
+                    plan.pipeline.place(use.id),
+                )
+    facts = {**plan.facts, "prompt_field": pair[0], "field": pair[1]}
+    return tuple(
+        Screen(
+            use.id,
+            plan.plugins.build(
+                plan.check_spec(use), use.options, facts, plan.pipeline.locate(use.id)
+            ),
+            use.options,
+        )
+        for use in uses
     )
 
 

@@ -162,6 +162,7 @@ CHECKS = (
         "space. Score: 1 less the largest share of an item that it holds.",
         build=_build("decontamination:Decontamination"),
         options=_options("DecontaminationOptions"),
+        mixed=True,
     ),
     CheckSpec(
         "exact_duplicates",

@@ -94,6 +94,28 @@ def test_other_data_goes_in_by_share(workspace: Workspace, make_run: Any, write_
     assert "| `other.jsonl` | MIT | 20 of 20 wanted (20%) |" in card
 
 
+def test_contaminated_rows_are_not_mixed_in(
+    workspace: Workspace, make_run: Any, write_rows: Callable[..., str]
+) -> None:
+    """The pipeline's own check sees them: other numbers, words around, conversations; and the card says so."""
+    item = "Janet's ducks lay 16 eggs per day. She eats three for breakfast. How many are left?"
+    write_rows([{"question": item}], "items.jsonl")
+    others = [{"prompt": f"Pair {n}?", "completion": f"It is {n}."} for n in range(8)]
+    asked = [{"role": "user", "content": f"Solve this. {item.replace('16', '99')} Think first."}]
+    chat = {"messages": [*asked, {"role": "assistant", "content": "13"}]}
+    write_rows([*others, {"prompt": item.upper(), "completion": "13"}, chat], "others.jsonl")
+    mix = [{"path": "others.jsonl", "licence": "MIT", "share": 0.4}]
+    steps = [{"check": ["empty", {"decontamination": {"items": ["items.jsonl"]}}]}]
+    make_run("clean", 0, 40, steps=steps, package={**PIPELINE["package"], "mix": mix})  # type: ignore[dict-item]
+    folder = workspace.artifacts_path / "clean/dataset"
+    rows = [*read_split(folder, "train"), *read_split(folder, "validation")]
+    assert sum(row["mixed_from"] == "others.jsonl" for row in rows) == 8
+    assert "8 of 27 wanted (40%) | 2 decontamination" in (folder / "README.md").read_text()
+    steps = [{"check": [{"decontamination": {"items": ["items.jsonl"], "columns": ["id"]}}]}]
+    with pytest.raises(UsageError, match="which rows of `mix` do not have"):
+        make_run("odd", 0, 9, steps=steps, package={**PIPELINE["package"], "mix": mix})  # type: ignore[dict-item]
+
+
 def test_what_cannot_be_mixed_is_refused(
     workspace: Workspace, make_run: Any, write_rows: Any
 ) -> None:
