@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nexa_core.errors import NexaError
 from nexa_core.report.folder import Facts
 from nexa_core.report.timing import Cost
+from nexa_core.store.journal import read_journal
+from nexa_core.store.segments import list_units
 
 __all__ = ["Compared", "EstimateView", "compare_estimate"]
 
@@ -41,7 +45,7 @@ class EstimateView:
 
 @dataclass
 class _Bill:
-    """Calls and tokens by role, summed from the call files."""
+    """Calls and tokens by role, summed from the call files and from the journals of reviews."""
 
     calls: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
@@ -85,7 +89,7 @@ def _compare(role: str, expected: Mapping[str, Any], bill: _Bill, cost: Cost) ->
 
 
 def _tokens(sums: Mapping[str, Any]) -> int:
-    return sum(int(sums.get(name, 0)) for name in _COUNTED)
+    return sum(int(sums.get(name) or 0) for name in _COUNTED)
 
 
 def _nano(sums: Mapping[str, Any]) -> int | None:
@@ -97,7 +101,20 @@ def _add_calls(facts: Facts) -> _Bill:
     bill = _Bill()
     for path in _call_files(facts):
         _add_file(path, bill)
+    for unit in facts.iterations:
+        _add_reviews(unit.folder.reviews, bill)
     return bill
+
+
+def _add_reviews(folder: Path, bill: _Bill) -> None:
+    """Add what reviewers were asked; a damaged journal is left out, as everywhere in the report."""
+    for name in list_units(folder):
+        with suppress(NexaError):
+            for frame in read_journal(folder, name).replies.values():
+                role = str(frame.get("role", ""))
+                usage = frame["reply"].get("usage") or {}
+                bill.calls[role] = bill.calls.get(role, 0) + 1
+                bill.tokens[role] = bill.tokens.get(role, 0) + _tokens(usage)
 
 
 def _call_files(facts: Facts) -> Iterator[Path]:

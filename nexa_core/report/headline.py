@@ -74,10 +74,15 @@ def write_headline(
 def _describe_decisions(facts: Facts) -> str:
     if not facts.reviews:
         return ""
-    looks, iterations = len(facts.reviews), len({review.iteration for review in facts.reviews})
+    piloted = [review for review in facts.reviews if review.phase == "pilot"]
+    looks, iterations = len(piloted), len({review.iteration for review in piloted})
     looked = "once" if looks == 1 else f"{looks} times"
     during = "one iteration" if iterations == 1 else f"{iterations} iterations"
-    return f"The gate looked {looked} in {during}; its last word is {facts.reviews[-1].decision}."
+    if not piloted:
+        looked, during = "not", "a pilot"
+    later = list(dict.fromkeys(r.phase for r in facts.reviews if r.phase != "pilot"))
+    more = f", and at {', '.join(later)}" if later else ""
+    return f"The gate looked {looked} in {during}{more}; its last word is {facts.reviews[-1].decision}."
 
 
 def _list_marks(facts: Facts) -> list[str]:

@@ -18,6 +18,7 @@ from nexa_core.report.figures import show_money, show_p, show_seconds
 from nexa_core.report.plots import place_share
 from nexa_core.report.timing import measure_times
 from nexa_core.report.visible import mark_visible
+from nexa_core.store.journal import Journal
 from nexa_core.store.layout import Run
 from nexa_core.visible import make_visible
 from nexa_core.workspace import find_workspace
@@ -81,6 +82,9 @@ def test_every_look_of_the_gate_is_a_step(whole: Any) -> None:
     text = read(whole.finish()).text.partition("How it was decided")[2]
     assert text.index("ITERATE") < text.index("EXTEND") < text.index("PROCEED")
     assert "19 / 150" in text and "Iteration 2 of 5, look 2" in text
+    assert (
+        "looked 3 times in 2 iterations; its last word" in read(whole.finish()).text
+    )
     assert "Reviewer policy: too hot" in text and "respond.sampling.temperature 1 → 0.3" in text
 
 
@@ -271,8 +275,15 @@ def test_the_estimate_stands_beside_the_bill(build: Any) -> None:
     teacher = {"role": "teacher", "calls": 7, "prompt_tokens": 900, "completion_tokens": 90}
     estimate = {**teacher, "usd": 5.0, "usd_per_accepted_row": 2.5, "accepted_rows": 2}
     builder.run.estimate_path.write_text(json.dumps({**estimate, "roles": [{**teacher, "usd": 5}]}))
+    folder = builder.run.iteration(1).reviews
+    folder.mkdir()
+    journal = Journal.open(folder, "000003-1-llm")
+    usage = {"prompt_tokens": 50, "completion_tokens": 5}
+    journal.reply("c1", role="reviewer", reply={"text": "{}", "usage": usage}, cost_nano=0)
+    journal.close()
     page = read(builder.finish()).text
     assert "teacher 7 2 990 240 $5.00 $3.00" in page
+    assert "reviewer 0 1 0 55" in page
     assert "2 rows expected, 2 accepted $2.50 $1.50" in page
 
 
