@@ -82,9 +82,7 @@ def test_every_look_of_the_gate_is_a_step(whole: Any) -> None:
     text = read(whole.finish()).text.partition("How it was decided")[2]
     assert text.index("ITERATE") < text.index("EXTEND") < text.index("PROCEED")
     assert "19 / 150" in text and "Iteration 2 of 5, look 2" in text
-    assert (
-        "looked 3 times in 2 iterations; its last word" in read(whole.finish()).text
-    )
+    assert "looked 3 times in 2 iterations; its last word" in read(whole.finish()).text
     assert "Reviewer policy: too hot" in text and "respond.sampling.temperature 1 → 0.3" in text
 
 
