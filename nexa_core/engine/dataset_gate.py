@@ -86,9 +86,8 @@ def _measure(
             pairs.update(map(_digest, map("\x00".join, zip(prompts, completions, strict=True))))
             matching += sum(prompt in packaging.evaluation for prompt in prompts)
             accepted += len(table)
-    measured = sum(unit.source_rows for unit in units)
     tallies: dict[str, dict[str, Any]] = {
-        "yield_rate": {"n": measured, "k": min(accepted, measured)},
+        "yield_rate": _measure_yield(units),
         "repeated_rate": {"n": accepted, "k": accepted - len(pairs)},
     }
     if packaging.evaluation:
@@ -97,6 +96,19 @@ def _measure(
     if before is not None:
         tallies["diversity_kept"] = _compare_diversity(before, answers)
     return tallies
+
+
+def _measure_yield(units: Sequence[Unit]) -> dict[str, int]:
+    """Answers, and those that passed: each sample of a row is one, by its last attempt."""
+    attempts = sum(sum(entry.rows.values()) for unit in units for entry in unit.entries)
+    again = sum(
+        len(parents) - parents.null_count
+        for unit in units
+        for entry in unit.entries
+        for parents in [unit.read(entry, ["parent_id"])["parent_id"]]
+    )
+    passed = sum(unit.count(State.ACCEPTED) + unit.count(State.SURPLUS) for unit in units)
+    return {"n": attempts - again, "k": passed}
 
 
 def _compare_diversity(before: _Texts, after: _Texts) -> dict[str, Any]:

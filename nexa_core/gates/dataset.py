@@ -11,7 +11,7 @@ from nexa_core.gates.rules import FAILED_RATE, Gate, Rule
 __all__ = ["MEASURES", "bind_measures"]
 
 MEASURES: Mapping[str, tuple[str, str]] = {
-    "yield_rate": ("rate", "rows measured"),
+    "yield_rate": ("rate", "answers, each by its last attempt"),
     "repeated_rate": ("rate", "accepted rows"),
     "contamination_rate": ("rate", "accepted rows"),
     "diversity_kept": ("mean", "accepted rows, as many as the first iteration has"),

@@ -78,6 +78,25 @@ def test_a_patch_that_makes_the_data_easy_does_not_pass(
     assert "override" in manifest and "diversity_kept" in manifest
 
 
+def test_the_yield_is_of_answers(
+    run: Any, answering: Any, write_rows: Any, workspace: Workspace
+) -> None:
+    """Three samples of a row are three answers, and attempts at one are one."""
+    write_rows([{"id": f"q{n}", "question": f"What is {n}?"} for n in range(30)])
+    pipeline = answering(
+        accept={"good": {"at_least": 0.5}, "retry": {"step": "answer", "attempts": 1}},
+        pilot={"rows": 30, "max_iterations": 1},
+        package={"format": "prompt-completion", "prompt": "question"},
+    )
+    pipeline["steps"][0]["generate"]["samples"] = 3
+    outcome = run(pipeline, "sampled")
+    rows = outcome.units[0].read(outcome.units[0].entries[0]).to_pylist()
+    record = reviewing.gate_show("sampled", workspace=workspace)[-1]
+    (check,) = [check for check in record.checks if check["metric"] == "yield_rate"]
+    passed = sum(row["state"] == "accepted" for row in rows)
+    assert len(rows) > 90 and (check["k"], check["n"]) == (passed, 90)
+
+
 def test_expected_duplicates_are_told_before_scale(
     begin: Any, run: Any, packaged: dict[str, Any], workspace: Workspace
 ) -> None:
