@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,14 @@ import pyarrow.types as pt
 
 from nexa_checks.columns import Array, Column, as_array, read_text, require_option
 from nexa_checks.duplicates import open_earlier
-from nexa_checks.shingles import Hashes, Indices, batches, hash_letter_sequences
+from nexa_checks.shingles import (
+    Hashes,
+    Indices,
+    Shingles,
+    batches,
+    hash_letter_views,
+    hash_words,
+)
 from nexa_checks.verdicts import explain
 from nexa_core import ScoreColumns, UsageError
 
@@ -23,16 +31,14 @@ if TYPE_CHECKING:
 ASKER = "check 'decontamination'"
 QUESTIONS = ("instruction", "prompt", "question")
 _LEAST = 24
-_COUNTED = (
-    "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen"
-    "|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand"
-    "|million|dozen|half|twice"
+_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand "
+    "million dozen half twice num nums number numbers digit digits int integer float mask masked blank value"
 )
-_PLACEHOLDERS = (
-    r"(?i)\b(?:(?:nums?|numbers?|digits?|int|integer|float|mask(?:ed)?|blank|value|[a-z])_?\d*"
-    rf"|[nx]{{2,4}}|{_COUNTED})\b"
-)
-"""What may stand for a number, in English."""
+_SHORT = ("".join(word) for size in (2, 3, 4) for word in product("nx", repeat=size))
+_PLACEHOLDERS = hash_words([*_NUMBERS.split(), *_SHORT])
+"""What may stand for a number, in English, beside single letters."""
 _SLOT_BITS = 22
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -60,7 +66,16 @@ class Decontamination:
                 f"The {ASKER} has nothing to compare with: the pipeline evaluates on no items.",
                 "Name sets: {decontamination: {items: [FILE.jsonl]}}.",
             )
-        self.views = [Items(texts, options.letters, bare) for bare in (True, False)]
+        self._index(pa.array(list(dict.fromkeys(texts)), pa.string()))
+
+    def _index(self, texts: Array) -> None:
+        """The sequences of long items, plain and bare, and short items as texts."""
+        _, bare = hash_letter_views(texts, 1, _PLACEHOLDERS)
+        long = np.diff(bare.offsets) >= max(_LEAST, self.letters)
+        found = hash_letter_views(texts.filter(pa.array(long)), self.letters, _PLACEHOLDERS)
+        self.views = [Items(each) for each in found]
+        short = texts.filter(pa.array(~long))
+        self.short = pc.unique(_plain(short).filter(pc.greater(pc.binary_length(_plain(short)), 0)))
 
     def score(self, table: pa.Table) -> ScoreColumns:
         shares = [self._measure(read_words(table, name)) for name in self.columns]
@@ -71,65 +86,44 @@ class Decontamination:
         )
 
     def _measure(self, text: Column) -> npt.NDArray[np.float64]:
-        parts = [
-            np.maximum(*(view.measure(batch) for view in self.views)) for batch in batches(text)
-        ]
+        parts = [self._measure_batch(batch) for batch in batches(text)]
         return np.concatenate(parts) if parts else np.zeros(0)
+
+    def _measure_batch(self, text: Array) -> npt.NDArray[np.float64]:
+        """The largest share of one item's sequences that each text holds, in either view."""
+        found = hash_letter_views(text, self.letters, _PLACEHOLDERS)
+        share = np.maximum(
+            *(view.measure(each) for view, each in zip(self.views, found, strict=True))
+        )
+        if len(self.short):
+            same = pc.is_in(_plain(text), value_set=self.short)
+            share[pc.fill_null(same, False).to_numpy(zero_copy_only=False)] = 1.0
+        return share
 
 
 class Items:
-    """The letter sequences of evaluation items, to be looked up; `bare` of what may stand for numbers."""
+    """The letter sequences of evaluation items, to be looked up."""
 
-    def __init__(self, texts: Sequence[str], letters: int, bare: bool) -> None:
-        self.letters, self.bare = letters, bare
-        column = self._read(pa.array(list(dict.fromkeys(texts)), pa.string()))
-        whole = hash_letter_sequences(column, 1)
-        long = np.diff(whole.offsets) >= max(_LEAST, letters)
-        self.short = pa.array(
-            [
-                text
-                for text, is_long in zip(_plain(column).to_pylist(), long, strict=True)
-                if not is_long and text
-            ],
-            pa.string(),
-        )
-        found = hash_letter_sequences(column.filter(pa.array(long)), letters)
+    def __init__(self, found: Shingles) -> None:
         pairs = np.unique(np.stack([found.hashes, found.rows.astype(np.uint64)], axis=1), axis=0)
         self.hashes, first = np.unique(pairs[:, 0], return_index=True)
         self.first: Indices = np.append(first, len(pairs))
         self.homes = pairs[:, 1].astype(np.int64)
-        self.sizes = np.bincount(self.homes, minlength=int(long.sum()))
+        self.sizes = np.bincount(self.homes, minlength=len(found.offsets) - 1)
         self.slots = np.zeros(1 << _SLOT_BITS, bool)
         self.slots[_slot(self.hashes)] = True
 
-    def measure(self, text: Array) -> npt.NDArray[np.float64]:
-        """The largest share of one item's sequences that each text holds."""
-        text = self._read(text)
-        share = np.zeros(len(text))
-        if len(self.short):
-            plain = pc.is_in(_plain(text), value_set=self.short)
-            share[pc.fill_null(plain, False).to_numpy(zero_copy_only=False)] = 1.0
-        shingles = hash_letter_sequences(text, self.letters)
+    def measure(self, shingles: Shingles) -> npt.NDArray[np.float64]:
+        """The largest share of one item's sequences that each row holds."""
+        rows = len(shingles.offsets) - 1
         likely = np.flatnonzero(self.slots[_slot(shingles.hashes)])
-        if not len(likely) or not len(self.hashes):
-            return share
-        hashes, rows = shingles.hashes[likely], shingles.rows[likely]
+        if not len(likely):
+            return np.zeros(rows)
+        hashes = shingles.hashes[likely]
+        home = np.searchsorted(shingles.offsets, likely, "right") - 1
         at = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
         hit = self.hashes[at] == hashes
-        return np.maximum(
-            share, self._share(np.unique(rows[hit] * len(self.hashes) + at[hit]), len(text))
-        )
-
-    def _read(self, text: Array) -> Array:
-        """The texts as this view compares them."""
-        text = pc.fill_null(text, "")
-        if not self.bare:
-            return text
-        wide = pc.invert(pc.string_is_ascii(text))
-        if wide.true_count:
-            seen = pc.replace_substring_regex(text.filter(wide), r"\p{Cf}+", "")
-            text = pc.replace_with_mask(text, wide, seen)
-        return pc.replace_substring_regex(text, _PLACEHOLDERS, " ")
+        return self._share(np.unique(home[hit] * len(self.hashes) + at[hit]), rows)
 
     def _share(self, found: Indices, rows: int) -> npt.NDArray[np.float64]:
         """From distinct pairs of row and sequence to the largest share per row."""

@@ -6,11 +6,12 @@ column (Karp and Rabin 1987), then mixed (splitmix64). Hashes are the same in ev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from nexa_checks.columns import Array, Column
@@ -88,20 +89,41 @@ def count_distinct(shingles: Shingles) -> Indices:
     return np.bincount(homes, minlength=rows)
 
 
-def hash_letter_sequences(text: Array, size: int) -> Shingles:
-    """Sequences of `size` bytes of letters alone, without case, spaces, digits and all other signs.
+def hash_letter_views(text: Array, size: int, words: Hashes) -> tuple[Shingles, Shingles]:
+    """Sequences of `size` bytes of letters alone, without case, spaces, digits and all other signs; and
+    the same without single letters and the `words` of `hash_words`.
 
     A text with fewer letters has none. These hashes are not mixed: their lower bits follow the letters'.
     """
     offsets, data = _view(_fold(text, spaced=False))
     letters = _LETTER[data]
+    starts, ends = _find_runs(offsets, letters)
+    found = _hash_spans(_sum_up(data), starts, ends)
+    place = np.minimum(np.searchsorted(words, found), len(words) - 1)
+    dropped = (words[place] == found) | (ends - starts == 1)
+    edge = np.zeros(len(data) + 1, np.int8)
+    edge[starts[dropped]] = 1
+    edge[ends[dropped]] -= 1
+    bare = letters & ~np.cumsum(edge[:-1], dtype=np.int8).view(bool)
+    every, some = (_hash_letters(offsets, data, kept, size) for kept in (letters, bare))
+    return every, some
+
+
+def hash_words(words: Sequence[str]) -> Hashes:
+    """The hashes of words in lower case, sorted, for `hash_letter_views`."""
+    offsets, data = _view(pa.array(words, pa.string()))
+    return np.unique(_hash_spans(_sum_up(data), offsets[:-1], offsets[1:]))
+
+
+def _hash_letters(
+    offsets: Indices, data: npt.NDArray[np.uint8], letters: npt.NDArray[np.bool_], size: int
+) -> Shingles:
     kept = np.concatenate([[0], np.cumsum(letters)])[offsets]
-    packed = data[letters]
     number = np.maximum(np.diff(kept) - size + 1, 0)
     out = np.concatenate([[0], np.cumsum(number)])
     if not out[-1]:
         return Shingles(np.zeros(0, np.uint64), out)
-    sums = _sum_up(packed)
+    sums = _sum_up(data[letters])
     _, inverses = _find_powers(len(sums))
     every = sums[size:] - sums[:-size]
     every *= inverses[: len(every)]
