@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from nexa_core.actions.calibrating import warn_of_judges
 from nexa_core.actions.carrying import CHANGEABLE, DEFAULT, Conduct, carry_out
-from nexa_core.actions.labelling import warn_of_judges
 from nexa_core.actions.rehearsing import PHASES as REHEARSED
 from nexa_core.actions.rehearsing import rehearse, serve_rehearsal
 from nexa_core.engine.announcer import Listener

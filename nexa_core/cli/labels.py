@@ -89,7 +89,7 @@ def calibrate(session: Session, run: str, labels: str | None, risk: float, alpha
 
     The proposed threshold keeps the share of bad rows under --risk with confidence 1 − --alpha.
     """
-    from nexa_core.actions.labelling import calibrate as measure
+    from nexa_core.actions.calibrating import calibrate as measure
 
     result = measure(run, workspace=session.workspace, labels=labels, risk=risk, alpha=alpha)
     output.answer(session.as_json, result, _show_calibration)

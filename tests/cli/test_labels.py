@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from nexa_core.actions.labelling import calibrate, open_labelling, warn_of_judges
+from nexa_core.actions.calibrating import calibrate, warn_of_judges
+from nexa_core.actions.labelling import open_labelling
 from nexa_core.actions.running import run_pipeline
 from nexa_core.cli.labels import ask_all
 from nexa_core.errors import StoreError, UsageError
