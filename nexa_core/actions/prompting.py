@@ -42,6 +42,11 @@ def show_prompt(
     if _is_pipeline(file, workspace):
         return _show_pipeline(file, row, workspace, step, sets, plugins)
     prompt = _read(file, plugins)
+    if row != 1 and source is None:
+        raise UsageError(
+            f"The prompt '{prompt.name}' has no rows of its own to take row {row} from.",
+            "Name a file with --source, or a pipeline in place of the prompt.",
+        )
     values = _pick(open_source(source, workspace.root), None, {}, row) if source else {}
     return [_render(prompt.name, prompt, values)]
 

@@ -156,7 +156,11 @@ def require_columns(columns: Sequence[str], packaging: Packaging) -> None:
         name = getattr(packaging, key)
         if name not in columns:
             shown = ", ".join(n for n in columns if n not in KEPT_COLUMNS)
+            whole = key == "completion" and {"messages", "conversations"} & {*columns}
             raise UsageError(
                 f"The rows have no column '{name}' to take the {key} from. They have: {shown}.",
-                f"Name one with --set package.{key}=COLUMN.",
+                "Conversations are not taken apart: give each row's last answer a column of its own, "
+                f"`{name}`, and leave the turns before it where they are."
+                if whole
+                else f"Name one with --set package.{key}=COLUMN.",
             )

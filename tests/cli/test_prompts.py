@@ -67,6 +67,8 @@ def test_a_prompt_file_shows_without_a_pipeline(
     for name in ("explain", "prompts/explain.md"):
         _, found = ask(capsys, "show", name, "--source", "rows.jsonl")
         assert found["prompts"][0]["messages"][1]["content"] == "Explain lead."
+    code, found = ask(capsys, "show", "explain", "--row", "2")
+    assert code == 2 and "--source" in found["fix"]
 
 
 def test_check_finds_every_fault_with_its_line(

@@ -295,6 +295,11 @@ def test_wrong_columns_templates_and_shards_are_errors(tmp_path: Path) -> None:
             make_packaging(prompt="question"),
             ORIGIN,
         )
+    chats = [{**make_row(1), "messages": "[]"}]
+    del chats[0]["response"]
+    (tmp_path / "chats").mkdir()
+    with pytest.raises(UsageError, match="Conversations are not taken apart"):
+        package(write_shards(tmp_path / "chats", chats), tmp_path / "d", make_packaging(), ORIGIN)
     with pytest.raises(UsageError, match="'topic' is undefined"):
         package(shards, tmp_path / "d", make_packaging("{{ topic }}: {{ prompt }}"), ORIGIN)
     shards[0].write_bytes(shards[0].read_bytes()[:-10])
