@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nexa_core.actions.labelling import read_rows, was_kept
+from nexa_core.actions.labelling import digest_texts, read_rows, read_texts, was_kept
 from nexa_core.errors import UsageError
 from nexa_core.stats import (
     Cell,
@@ -60,14 +60,15 @@ def calibrate(
     judges = [step["judge"] for step in found.record["pipeline"]["steps"] if "judge" in step]
     if not judges:
         raise UsageError(f"Run '{found.id}' has no judge.", "Calibrate a run with a judge step.")
-    rows = [row for row in read_rows(found, ("id",)) if row["id"] in said]
+    texts = read_texts(found, list(said))
+    rows = [row for row in texts if said[row].seen in ("", digest_texts(texts[row]))]
     if len(rows) < FEWEST:
         raise UsageError(
             f"{len(rows)} rows of run '{found.id}' are labelled, and a judge needs {FEWEST} at least.",
             f"`nexa label {found.id}` goes on.",
         )
     accept = found.record["pipeline"].get("accept") or {}
-    people = {row["id"]: said[row["id"]].verdict == "accept" for row in rows}
+    people = {row: said[row].verdict == "accept" for row in rows}
     every = list(read_rows(found, _MEASURED))
     result = {
         "run": found.id,

@@ -13,14 +13,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nexa_core.errors import UsageError
-from nexa_core.records import State
+from nexa_core.records import State, content_hash
 from nexa_core.store.labels import LABELS, Label, add_label, read_labels
 from nexa_core.store.layout import Run
 from nexa_core.store.manifest import read_manifest
 from nexa_core.store.runs import open_run
 from nexa_core.workspace import Workspace
 
-__all__ = ["Labelling", "open_labelling", "read_rows", "was_kept"]
+__all__ = [
+    "Labelling",
+    "digest_texts",
+    "open_labelling",
+    "read_rows",
+    "read_texts",
+    "was_kept",
+]
 
 
 @dataclass
@@ -42,24 +49,21 @@ class Labelling:
     @property
     def texts(self) -> dict[str, str]:
         """What a person reads of the row in hand: its columns without what only machines use."""
-        columns = self.row["columns"] if self.row else {}
-        return {name: str(value) for name, value in columns.items() if _is_text(name, value)}
+        return self.row["texts"] if self.row else {}
 
     def say(self, verdict: str, reason: str = "") -> None:
-        """Keep a verdict on the row in hand, and take the next one."""
-        self.label(self.rows[self.at]["row"], verdict, reason)
+        """Keep a verdict on the row in hand durably, and take the next one."""
+        self._keep(verdict, reason)
         self.at += 1
 
     def take_back(self) -> None:
         """Take the last row in hand again, without its verdict."""
         self.at = max(0, self.at - 1)
-        self.label(self.rows[self.at]["row"], "undo")
+        self._keep("undo")
 
-    def label(self, row: str, verdict: str, reason: str = "") -> Label:
-        """Keep a verdict durably."""
-        label = Label(row, verdict, reason)
-        add_label(self.reviews, label)
-        return label
+    def _keep(self, verdict: str, reason: str = "") -> None:
+        row = self.rows[self.at]
+        add_label(self.reviews, Label(row["row"], verdict, reason, seen=digest_texts(row["texts"])))
 
 
 def open_labelling(run: str, *, workspace: Workspace, rows: int = 100, seed: int = 0) -> Labelling:
@@ -77,14 +81,35 @@ def open_labelling(run: str, *, workspace: Workspace, rows: int = 100, seed: int
     drawn = _draw(found, rows, seed)
     if not drawn:
         raise UsageError(f"Run '{found.id}' has no finished row.", "`nexa resume RUN` makes some.")
-    left = [row for row in drawn if row["row"] not in known]
+    left = [row for row in drawn if not _is_known(row, known)]
     return Labelling(found.id, left, len(drawn) - len(left), reviews)
 
 
-def _is_text(name: str, value: Any) -> bool:
-    hidden = ("id", "source_id", "parent_id", "sample", "attempt", "rejection")
+def _is_known(row: Mapping[str, Any], known: Mapping[str, Label]) -> bool:
+    label = known.get(row["row"])
+    return label is not None and label.seen in ("", digest_texts(row["texts"]))
+
+
+def digest_texts(texts: Mapping[str, str]) -> str:
+    """What a label says it was given for."""
+    return content_hash(dict(texts), 16)
+
+
+def read_texts(run: Run, ids: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What a person reads of each row: its columns without what only machines use, and no verdict."""
+    judged = {step["judge"]["id"] for step in run.record["pipeline"]["steps"] if "judge" in step}
+    hidden = {f"{name}_{part}" for name in judged for part in ("reason", "criteria")}
+    hidden |= {"scores", "state", "reason", "flags", "provenance"}
+    hidden |= {"id", "source_id", "parent_id", "sample", "attempt", "rejection"}
     endings = ("_raw_text", "_tokens", "_finish_reason")
-    return value is not None and name not in hidden and not name.endswith(endings)
+    return {
+        row["id"]: {
+            name: str(value)
+            for name, value in row.items()
+            if value is not None and name not in hidden and not name.endswith(endings)
+        }
+        for row in read_rows(run, ids=ids)
+    }
 
 
 def was_kept(row: Mapping[str, Any]) -> bool:
@@ -105,14 +130,8 @@ def _draw(run: Run, count: int, seed: int) -> list[dict[str, Any]]:
     half = min(len(dropped), count // 2)
     chosen = draw.sample(kept, min(len(kept), count - half)) + draw.sample(dropped, half)
     draw.shuffle(chosen)
-    hidden = {"scores", "state", "reason", "flags", "provenance"}
-    judged = {step["judge"]["id"] for step in run.record["pipeline"]["steps"] if "judge" in step}
-    hidden |= {f"{name}_{part}" for name in judged for part in ("reason", "criteria")}
-    found = {row["id"]: row for row in read_rows(run, ids=chosen)}
-    return [
-        {"row": name, "columns": {k: v for k, v in found[name].items() if k not in hidden}}
-        for name in chosen
-    ]
+    texts = read_texts(run, chosen)
+    return [{"row": name, "texts": texts[name]} for name in chosen]
 
 
 def read_rows(

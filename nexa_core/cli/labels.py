@@ -118,7 +118,7 @@ def _show_calibration(result: Mapping[str, Any]) -> RenderableType:
 
     head = f"{result['labels']} labels, {result['accepted_by_people']} of them accept"
     if unused := result["labels_unused"]:
-        head += f"; {unused} more are of rows that were tried again, or are none of this run's"
+        head += f"; {unused} more are of other rows or answers than this run's last"
     blocks = [look.block(one["judge"], _show_judge(one)) for one in result["judges"]]
     return look.stack(look.line((result["run"], "bold"), f"  {head}"), *blocks)
 

@@ -37,6 +37,8 @@ class Label:
     verdict: str
     reason: str = ""
     at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    seen: str = ""
+    """A digest of what was read, as rows of two runs may have one id; labels from elsewhere have none."""
 
     def as_json(self) -> dict[str, Any]:
         """The label as its line holds it."""

@@ -60,7 +60,7 @@ def test_rows_are_shown_blind_and_of_both_kinds(judged: Workspace) -> None:
     opened = open_labelling("j", workspace=judged, rows=20)
     states = {rows_by_id(judged)[row["row"]]["state"] for row in opened.rows}
     assert states == {"accepted", "rejected"}
-    shown = {name for row in opened.rows for name in row["columns"]}
+    shown = {name for row in opened.rows for name in row["texts"]}
     assert not shown & {"scores", "state", "reason", "factual_reason", "factual_criteria"}
 
 
@@ -76,6 +76,23 @@ def test_keys_are_kept_at_once_and_taken_up_again(judged: Workspace) -> None:
     labels = read_labels(judged.reviews_path / "j" / "labels")
     assert sorted(label.verdict for label in labels.values()) == ["accept", "skip"]
     assert len(open_labelling("j", workspace=judged, rows=5, seed=7).rows) == 3
+
+
+def test_a_label_holds_for_what_was_read(judged: Workspace, tmp_path: Path) -> None:
+    """Rows of two runs may have one id: a label of another answer says nothing of this one."""
+    opened = open_labelling("j", workspace=judged, rows=30, seed=3)
+    opened.reviews = tmp_path
+    count = len(opened.rows)
+    while opened.row is not None:
+        opened.say("accept")
+    found = calibrate("j", workspace=judged, labels=str(tmp_path / "labels"))
+    assert (found["labels"], found["labels_unused"]) == (count, 0)
+    (path,) = (tmp_path / "labels").glob("*.jsonl")
+    said = [json.loads(line) for line in path.read_text().splitlines()]
+    said[0]["seen"] = "0" * 16
+    path.write_text("\n".join(map(json.dumps, said)))
+    found = calibrate("j", workspace=judged, labels=str(path))
+    assert (found["labels"], found["labels_unused"]) == (count - 1, 1)
 
 
 def test_without_a_terminal_nothing_is_asked(judged: Workspace) -> None:
