@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,7 +64,9 @@ def read_labels(path: Path) -> dict[str, Label]:
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     labels: dict[str, Label] = {}
     for file in files:
-        for number, line in enumerate(read_lines(file), 1):
+        for number, line in enumerate(_read_lines(file), 1):
+            if not line.strip():
+                continue
             try:
                 label = Label(**json.loads(line))
                 if label.verdict not in VERDICTS:
@@ -79,6 +82,16 @@ def read_labels(path: Path) -> dict[str, Label]:
             else:
                 labels[label.row] = label
     return labels
+
+
+def _read_lines(file: Path) -> Iterator[bytes]:
+    """Every line, the last one too where a person's editor left no line feed after it; a torn one is none."""
+    yield from read_lines(file)
+    last = file.read_bytes().rpartition(b"\n")[2] if file.exists() else b""
+    if last.strip():
+        with suppress(ValueError):
+            json.loads(last)
+            yield last
 
 
 def identify_judge(record: Mapping[str, Any], judge: Mapping[str, Any]) -> str:

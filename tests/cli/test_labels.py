@@ -157,7 +157,10 @@ def test_too_few_labels_measure_nothing(judged: Workspace, tmp_path: Path) -> No
 
 
 def test_a_line_that_is_no_label_is_named(tmp_path: Path) -> None:
-    """File and line, and what a label is."""
+    """File and line, and what a label is; a last line without a line feed counts, a torn one does not."""
+    for last, count in (('{"row": "b", "verdict": "reject"}', 2), ('{"row": "b", "ver', 1)):
+        (tmp_path / "l.jsonl").write_text('{"row": "a", "verdict": "accept"}\n' + last)
+        assert len(read_labels(tmp_path / "l.jsonl")) == count
     (tmp_path / "l.jsonl").write_text('{"row": "a", "verdict": "accept"}\n{"row": "b"}\n')
     with pytest.raises(StoreError, match="Line 2"):
         read_labels(tmp_path / "l.jsonl")
