@@ -26,7 +26,7 @@ _WORD = np.array([(chr(b).isalnum() and b < 128) or b >= 128 for b in range(256)
 _LETTER = np.array([(chr(b).isalpha() and b < 128) or b >= 128 for b in range(256)])
 _SPACE = np.array([chr(b).isspace() and b < 128 for b in range(256)])
 _NEWLINE = ord("\n")
-_BATCH_BYTES = 1 << 22
+_BATCH_BYTES = 1 << 20
 _NO_WORD = r"[^\pL\pM\pN\x{0}-\x{7f}]+"
 _NO_LETTER = r"[^\pL\pM\x{0}-\x{7f}]+"
 _UNSPACED = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
@@ -135,7 +135,7 @@ def _hash_letters(
 
 
 def batches(text: Column) -> Iterator[Array]:
-    """Slices of a few megabytes, in row order."""
+    """Slices of about a megabyte, in row order: larger ones leave the cache, and take memory for powers."""
     for chunk in text.chunks:
         offsets, _ = view_text(chunk)
         start = 0
