@@ -263,12 +263,12 @@ def _gists(column: Any) -> list[str]:
 
 
 def _choose(table: Any, wanted: Filter) -> Any:
-    """The rows of a shard that a filter leaves; a reason counts up to its first colon, as manifests do."""
+    """The rows of a shard that a filter leaves; a reason stands for every one that only adds details."""
     import pyarrow.compute as pc
 
     if wanted.reason is not None:
-        heads = pc.replace_substring_regex(table["reason"], r"(?s): .*", "")
-        return table.filter(pc.equal(heads, wanted.reason))
+        detailed = pc.starts_with(table["reason"], f"{wanted.reason}: ")
+        return table.filter(pc.or_(pc.equal(table["reason"], wanted.reason), detailed))
     if wanted.state is not None:
         return table.filter(pc.equal(table["state"], wanted.state))
     return table

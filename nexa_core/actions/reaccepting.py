@@ -17,7 +17,7 @@ from nexa_core.engine.steps.accepting import AcceptRule, accept_rows, accept_rul
 from nexa_core.engine.thresholds import is_flagged, number_questions
 from nexa_core.errors import UsageError
 from nexa_core.pipeline import CheckStep, Pipeline, from_resolved, pipeline_from
-from nexa_core.records import State
+from nexa_core.records import FLAGGED, State, name_reason
 from nexa_core.store.manifest import read_manifest
 from nexa_core.store.runs import open_run
 from nexa_core.store.shards import read_shard
@@ -27,7 +27,6 @@ __all__ = ["NOT_MADE", "Redecided", "decide_again", "later_checks", "reaccept"]
 
 NOT_MADE = "not made"
 """What a second attempt is where the rule would have taken the first: the run would not have asked."""
-_FLAG = "flag: "
 
 
 def reaccept(run: str, sets: Sequence[str], *, workspace: Workspace) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def reaccept(run: str, sets: Sequence[str], *, workspace: Workspace) -> dict[str
             counts["before"].update(table["state"].to_pylist())
             counts["after"].update(again.state.to_pylist())
             reasons = again.reason.drop_null().to_pylist()
-            counts["reasons"].update(map(_head, reasons))
+            counts["reasons"].update(map(name_reason, reasons))
             counts["needs"].update(again.missing)
             counts["unchecked"].update(_count_unchecked(table, again.state, later))
             retried += _count_retried(table, again.state, retry.attempts) if retry else 0
@@ -102,7 +101,7 @@ def decide_again(table: pa.Table, rule: AcceptRule, score_ids: Sequence[str]) ->
         pc.is_in(state, value_set=pa.array([State.ACCEPTED.value, State.SURPLUS.value])),
         pc.or_(
             pc.is_in(reason, value_set=pa.array([*ours, "unscored"])),
-            pc.fill_null(pc.starts_with(reason, _FLAG), False),
+            pc.fill_null(pc.starts_with(reason, FLAGGED), False),
         ),
     )
     for name in _list_flags(table):
@@ -148,11 +147,6 @@ def _count_retried(table: pa.Table, state: pa.Array, attempts: int) -> int:
     kept = pa.array([State.ACCEPTED.value, State.SURPLUS.value])
     lost = pc.and_(pc.equal(state, State.REJECTED.value), pc.is_in(table["state"], value_set=kept))
     return pc.sum(pc.and_(lost, pc.less(table["attempt"], attempts))).as_py() or 0
-
-
-def _head(reason: str) -> str:
-    """A reason without its details; of a flag, its name."""
-    return reason if reason.startswith(_FLAG) else reason.partition(": ")[0]
 
 
 def _with_accept(pipeline: Pipeline, sets: Sequence[str]) -> Pipeline:

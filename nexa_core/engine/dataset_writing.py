@@ -21,7 +21,7 @@ from nexa_core.engine.dataset_rows import (
     SortedRows,
 )
 from nexa_core.engine.mixing import MIXED, MixSource, count_wanted, make_tables, screen_rows
-from nexa_core.records import State
+from nexa_core.records import State, name_reason
 
 __all__ = ["DatasetWriter"]
 
@@ -129,7 +129,7 @@ def _untrained(table: pa.Table) -> list[str]:
 
 
 def _heads(reasons: Any) -> Iterator[str]:
-    """Reasons without what follows the first colon, so that they can be counted."""
+    """Reasons without their details, so that they can be counted."""
     for reason in reasons.to_pylist():
         if reason is not None:
-            yield reason.partition(": ")[0]
+            yield name_reason(reason)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nexa_core.engine.steps.accepting import AcceptRule, Term
-from nexa_core.records import State
+from nexa_core.records import FLAGGED, State
 
 __all__ = ["Thresholds", "is_flagged", "number_questions"]
 
@@ -50,7 +50,7 @@ class Thresholds:
         good = pc.is_in(states, value_set=pa.array([State.ACCEPTED.value, State.SURPLUS.value]))
         ours = [*(term.name for term in self.rule.terms), "unscored"]
         reasons = pc.fill_null(table["reason"], "")
-        flagged = pc.starts_with(reasons, "flag: ")
+        flagged = pc.starts_with(reasons, FLAGGED)
         rows = pc.or_(good, pc.or_(flagged, pc.is_in(reasons, value_set=pa.array(ours))))
         rows = pc.and_(rows, pc.not_equal(states, State.FAILED.value))
         if self.rule.no_flags:

@@ -22,7 +22,7 @@ from nexa_core.engine.steps.check import one_piece
 from nexa_core.engine.tallies import tally_rows
 from nexa_core.errors import CheckError, TooManyFailuresError, UsageError, boundary
 from nexa_core.events import ShardCommitted, ShardProgressed, WarningRaised
-from nexa_core.records import State
+from nexa_core.records import REASON_HEAD, State
 from nexa_core.store import journal as journals
 from nexa_core.store import manifest as manifests
 from nexa_core.store import shards
@@ -270,8 +270,8 @@ def _apply_fold(batch: Batch, check_id: str, on_fail: str, accepted: pa.Array, f
 
 
 def _heads(reasons: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Reasons without what follows the first colon, so that they can be counted."""
-    return pc.replace_substring_regex(reasons, r"(?s): .*", "")
+    """Reasons without their details, so that they can be counted."""
+    return pc.replace_substring_regex(reasons, REASON_HEAD, r"\1")
 
 
 def _counted(column: pa.ChunkedArray) -> dict[str, int]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nexa_core.records import State
+from nexa_core.records import State, name_reason
 from nexa_core.report.folder import Facts
 from nexa_core.store.manifest import ShardEntry
 
-__all__ = ["Losses", "count_losses", "name_reason"]
+__all__ = ["Losses", "count_losses"]
 
 UNKNOWN = "reason not known"
 
@@ -35,11 +35,6 @@ def count_losses(facts: Facts) -> Losses:
         for entry in unit.entries:
             _add(losses, entry, unit.folder.shards / f"{entry.shard:05d}.parquet")
     return losses
-
-
-def name_reason(reason: str | None) -> str:
-    """A reason without what follows its first colon, as manifests count it."""
-    return (reason or UNKNOWN).partition(": ")[0]
 
 
 def _add(losses: Losses, entry: ShardEntry, path: Path) -> None:
@@ -68,5 +63,7 @@ def _count(path: Path) -> Mapping[State, Counter[str]]:
         return found
     for group in groups:
         if group["state"] in found:
-            found[State(group["state"])][name_reason(group["reason"])] += group["count_all"]
+            found[State(group["state"])][name_reason(group["reason"] or UNKNOWN)] += group[
+                "count_all"
+            ]
     return found

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nexa_core.records import State
+from nexa_core.records import State, name_reason
 from nexa_core.report.figures import show_count, show_number
 from nexa_core.report.folder import Facts, UnitFacts
-from nexa_core.report.losses import count_losses, name_reason
+from nexa_core.report.losses import count_losses
 
 __all__ = ["Sample", "SampleGroup", "choose_samples"]
 
@@ -72,7 +72,7 @@ def _plan_groups(facts: Facts) -> dict[str, SampleGroup]:
 def _kind(row: Mapping[str, Any]) -> str:
     state = str(row.get("state"))
     if state == State.REJECTED:
-        return f"rejected {name_reason(row.get('reason'))}"
+        return f"rejected {name_reason(row.get('reason') or 'reason not known')}"
     return state
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from nexa_core.engine.shard import micro_batch
 from nexa_core.engine.steps.accepting import AcceptRule, Term, accept_rows
 from nexa_core.engine.steps.stream import in_groups, side_by_side
 from nexa_core.pipeline import pipeline_from
-from nexa_core.records import ScoreColumns, State
+from nexa_core.records import REASON_HEAD, ScoreColumns, State, name_reason
 
 
 def batch_of(count: int, dead: set[int] | None = None) -> Batch:
@@ -186,3 +187,19 @@ def test_rows_travel_in_a_quarter_of_the_concurrency(concurrency: int | None, ro
         {"nexa": 1, "name": "p", "source": {"path": "x"}, "models": {"m": model}, "steps": [step]}
     )
     assert micro_batch(Plan(pipeline, None, None, {}, None)) == rows  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("reason", "head"),
+    [
+        ("length: 2 of at least 5 characters", "length"),
+        ("flag: safety", "flag: safety"),
+        ("min_score", "min_score"),
+        ("answer: HTTP 500: try: again\nlater: more", "answer"),
+        ("runaway: runs on '\\nInput:'", "runaway"),
+    ],
+)
+def test_reasons_are_counted_without_details_and_flags_by_name(reason: str, head: str) -> None:
+    """Which flag took a row is what its reader wants to know; one rule for Arrow and for Python."""
+    assert name_reason(reason) == head
+    assert pc.replace_substring_regex(pa.array([reason]), REASON_HEAD, r"\1").to_pylist() == [head]

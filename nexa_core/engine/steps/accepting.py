@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from nexa_core.engine.batch import Batch
 from nexa_core.engine.steps.stream import Stream, one_by_one
 from nexa_core.pipeline import Pipeline
-from nexa_core.records import State
+from nexa_core.records import FLAGGED, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,5 +112,5 @@ def accept_rows(batch: Batch, rule: AcceptRule) -> Batch:
         batch = batch.settle(passes.is_null(), State.REJECTED, "unscored")
     if rule.no_flags:
         for name, mask in batch.flags.items():
-            batch = batch.settle(mask, State.REJECTED, f"flag: {name}")
+            batch = batch.settle(mask, State.REJECTED, f"{FLAGGED}{name}")
     return batch.accept()

@@ -14,6 +14,7 @@ from textual.content import Content
 from nexa_core.actions.browsing import Filter, RowLine, RowList, Rows, open_rows
 from nexa_core.errors import NexaError
 from nexa_core.figures import show_count
+from nexa_core.records import name_reason
 from nexa_core.tui.ink import BLANK, ends, fit, ink, style_of
 from nexa_core.tui.screens.page import Page
 from nexa_core.tui.widgets.canvas import Canvas
@@ -269,7 +270,7 @@ def draw_row(row: RowLine, width: int) -> Content:
         return ink(("cannot be read  ", "$error"), row.problem)
     texts = [" ".join(text.split()) for text in row.texts] or [""]
     mark = ink((MARKS.get(row.state, " "), style_of(row.state)))
-    head = ink(mark, " ", fit(row.reason.partition(": ")[0], REASON, DIM))
+    head = ink(mark, " ", fit(name_reason(row.reason), REASON, DIM))
     room = max(8, (width - head.cell_length) // len(texts) - 2)
     cells = [cell for text in texts for cell in ("  ", fit(text, room))]
     return ink(head, *cells)
