@@ -97,7 +97,7 @@ def _dump(
     value: object, option: int = 0, default: Callable[[object], Any] | None = None
 ) -> bytes | None:
     """The quick way; None where it would write another value, or does not know how."""
-    if not holds_no_float(value) and not all(map(math.isfinite, floats_in(value))):
+    if not all(map(math.isfinite, floats_in(value))):
         return None
     try:
         return orjson.dumps(value, default=default, option=option)
@@ -109,14 +109,12 @@ class StrictJson(dict[str, Any]):
     """An object as a strict JSON parser gave it: it holds no NaN, no infinity and no half character."""
 
 
-def holds_no_float(value: object) -> bool:
-    """Whether one look is enough to know it: text, an integer, or an object of such values."""
-    kind = type(value)
-    return kind in _PLAIN or (kind is dict and _PLAIN.issuperset(map(type, value.values())))  # type: ignore[attr-defined]
-
-
 def floats_in(value: object) -> list[float]:
     """Every float of a value made of mappings, lists and tuples, but those of `StrictJson`."""
+    if type(value) in _PLAIN or (
+        type(value) is dict and _PLAIN.issuperset(map(type, value.values()))
+    ):
+        return []
     floats: list[float] = []
     # A list that grows while it is walked: several times as fast as recursion, and every call asks.
     found: list[Any] = [value]
@@ -160,18 +158,6 @@ class State(StrEnum):
     """A call or a parse that did not succeed; outside every metric but `failed_rate`."""
     SURPLUS = "surplus"
     """Accepted after the wanted number was reached."""
-
-
-FLAGGED = "flag: "
-"""How the reason of a row begins that a flag rejected; the flag's name follows."""
-REASON_HEAD = rf"(?s)\A((?:{FLAGGED})?.*?)(?:: .*)?\z"
-"""A reason (RE2), its first group without the details by which rows of one kind differ."""
-
-
-def name_reason(reason: str) -> str:
-    """A reason as it is counted: the check, rule, step or flag, without details after a colon."""
-    flag = FLAGGED if reason.startswith(FLAGGED) else ""
-    return flag + reason.removeprefix(flag).partition(": ")[0]
 
 
 class FinishReason(StrEnum):

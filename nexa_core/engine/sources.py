@@ -19,14 +19,7 @@ import pyarrow as pa
 from nexa_core.conversations import flatten_column
 from nexa_core.errors import Place, SourceError
 from nexa_core.protocols import Source
-from nexa_core.records import (
-    Row,
-    canonical_bytes,
-    canonical_json,
-    floats_in,
-    holds_no_float,
-    mend_text,
-)
+from nexa_core.records import Row, canonical_bytes, canonical_json, floats_in, mend_text
 
 OWN_COLUMNS = frozenset(
     [
@@ -279,10 +272,9 @@ def _parse_json(line: bytes) -> Any:
         value = json.loads(line)
         # Half a character is what no text file can hold.
         return json.loads(mend_text(json.dumps(value, ensure_ascii=False)))
-    if holds_no_float(value):
-        return value
     # An integer over 64 bits comes as a float, rounded.
-    is_long = any(abs(number) >= 2**63 for number in floats_in(value))
+    floats = floats_in(value)
+    is_long = floats and any(abs(number) >= 2**63 for number in floats)
     return json.loads(line) if is_long else value
 
 
