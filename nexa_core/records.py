@@ -160,6 +160,18 @@ class State(StrEnum):
     """Accepted after the wanted number was reached."""
 
 
+FLAGGED = "flag: "
+"""How the reason of a row begins that a flag rejected; the flag's name follows."""
+REASON_HEAD = rf"(?s)\A((?:{FLAGGED})?.*?)(?:: .*)?\z"
+"""A reason (RE2), its first group without the details by which rows of one kind differ."""
+
+
+def name_reason(reason: str) -> str:
+    """A reason as it is counted: the check, rule, step or flag, without details after a colon."""
+    flag = FLAGGED if reason.startswith(FLAGGED) else ""
+    return flag + reason.removeprefix(flag).partition(": ")[0]
+
+
 class FinishReason(StrEnum):
     """Why a completion ended."""
 
