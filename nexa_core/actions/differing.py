@@ -46,10 +46,14 @@ def diff_runs(a: str, b: str, workspace: Workspace) -> dict[str, Any]:
 
 
 def _describe(run: Run, workspace: Workspace) -> dict[str, Any]:
-    """The figures of one run: `rows` and `reasons` of its dataset, `cost_usd` of all that it asked."""
+    """The figures of one run: `rows` and `reasons` of its dataset, `cost_usd` of all that it asked.
+
+    `acceptance` is of answers by their last attempt: a run that tries again must not look the worse for it.
+    """
     found = read_run(run.id, workspace)
     rows = found["rows"]
     accepted, total = rows.get(State.ACCEPTED, 0), sum(rows.values())
+    answers, passed = total - found["retried"], accepted + rows.get(State.SURPLUS, 0)
     cost = found["cost_usd"]
     return {
         "run": run.id,
@@ -57,7 +61,8 @@ def _describe(run: Run, workspace: Workspace) -> dict[str, Any]:
         "status": found["status"],
         "rows": rows,
         "total_rows": total,
-        "acceptance": accepted / total if total else None,
+        "retried": found["retried"],
+        "acceptance": passed / answers if answers else None,
         "reasons": found["reasons"],
         "calls": found["calls"],
         "cost_usd": cost,

@@ -135,3 +135,17 @@ def test_failed_rows_are_nobodys_loss(workspace: Workspace) -> None:
     b = commit(workspace, "b", [row("x", "accepted", 1.0), row("y", "rejected", 0.0)])
     accepted = pair_rows(a, b)["accepted"]
     assert (accepted["n"], accepted["b"], accepted["c"]) == (1, 1, 0)
+
+
+def test_a_run_that_tries_again_is_compared_by_its_answers(
+    run: Any, write_rows: Any, answering: Any, workspace: Workspace
+) -> None:
+    """Forty questions are forty answers in both, however often they were tried."""
+    write_rows(ROWS)
+    pilot = {"rows": "all", "max_iterations": 1}
+    run(answering(pilot=pilot), "once")
+    accept = {"good": {"at_least": 0.5}, "retry": {"step": "answer", "attempts": 1}}
+    run(answering(pilot=pilot, accept=accept), "twice")
+    once, twice = (diff_runs("once", "twice", workspace)[side] for side in "ab")
+    assert once["retried"] == 0 < twice["retried"] == twice["total_rows"] - 40
+    assert twice["acceptance"] == twice["rows"]["accepted"] / 40 > once["acceptance"]
