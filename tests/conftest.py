@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
@@ -22,6 +23,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Workers share the cores: threads of one that wait in a loop would take them from the others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A worker holds a million objects that stay: each look for cycles among all takes a quarter second.
+gc.set_threshold(20_000, 20, 50)
 
 # A busy machine is no failure. `--hypothesis-profile thorough` looks longer; .ci/run does.
 settings.register_profile("nexa", deadline=None, max_examples=25)

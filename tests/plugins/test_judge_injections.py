@@ -80,7 +80,7 @@ def judge() -> RubricJudge:
     return RubricJudge(JudgeOrder("factual", rubric(), ("judge",), "question", "answer"))
 
 
-@pytest.mark.parametrize("place", ["answer", "question"])
+@pytest.mark.parametrize("place", ["answer", pytest.param("question", marks=pytest.mark.slow)])
 def test_fifty_injections_in_forty_bad_rows_change_no_score(place: str) -> None:
     """Whoever wrote the row knows the marks, the rule and even the nonce, and still scores 0."""
 

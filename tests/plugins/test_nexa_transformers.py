@@ -176,7 +176,7 @@ def test_greedy_equals_transformers_generate(model: LocalModel) -> None:
     ("kind", "settings"),
     [
         ("gemma2", {"sliding_window": 8, "query_pre_attn_scalar": 16}),
-        ("mistral", {"sliding_window": 8}),
+        pytest.param("mistral", {"sliding_window": 8}, marks=pytest.mark.slow),
         ("qwen2", {}),
     ],
 )
@@ -368,7 +368,9 @@ def test_choose_equals_a_plain_forward(model: LocalModel) -> None:
         asyncio.run(model.choose(ask(HEAD), [" A B"]))
 
 
-@pytest.mark.parametrize("length", [0, 1, 9, 17])
+@pytest.mark.parametrize(
+    "length", [1, 17, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 9))]
+)
 def test_a_shared_head_changes_no_logits(model: LocalModel, length: int) -> None:
     """Wherever prompts are split, in all blocks, prefill and steps give whole prompts' logits."""
     net = model._loaded.model

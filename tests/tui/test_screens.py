@@ -57,7 +57,7 @@ async def test_the_first_run_that_comes_is_watched(workspace, request, look, set
         await settle(pilot, lambda: "g opens the gate" in look(app))
 
 
-@pytest.mark.parametrize("size", [(80, 24), (200, 60)])
+@pytest.mark.parametrize("size", [(80, 24), pytest.param((200, 60), marks=pytest.mark.slow)])
 async def test_no_line_is_wider_or_screen_higher_than_the_terminal(size, run, watch, look):
     """Every screen fills its terminal and no more, and the hints are always on the last line."""
     async with watch(size=size) as pilot:
@@ -102,7 +102,7 @@ async def test_a_veto_iterates_with_an_edited_patch(run, watch, workspace, settl
     [
         (("v", "ctrl+s"), "A signature needs a reason"),
         (("v", *"no", "enter", "home", *"9", "enter"), "The change is refused"),
-        (("v", *"no", "ctrl+s"), "ITERATE changes nothing"),
+        pytest.param(("v", *"no", "ctrl+s"), "ITERATE changes nothing", marks=pytest.mark.slow),
     ],
 )
 async def test_what_cannot_be_signed_is_said_and_can_be_mended(

@@ -72,6 +72,7 @@ def test_the_surface_gives_its_own_points_back_and_lies_between_them(searching):
     assert {tuple(p) for p in surface.counts[:, None].sum(axis=2)} == {(320,)}
 
 
+@pytest.mark.slow
 def test_the_point_gate_passes_a_bad_pilot_as_often_as_is_known(on_path):
     """A true 8 % runaway passes "< 5 % of 43 rows" within three pilots in about 69 % of campaigns."""
     from gating.others import measure_others

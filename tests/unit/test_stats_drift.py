@@ -17,7 +17,7 @@ def test_the_bounds_are_those_of_both_samples():
 
 
 @pytest.mark.parametrize(
-    "rate", [0.02, 0.5, *(pytest.param(r, marks=pytest.mark.slow) for r in (0.0, 0.1))]
+    "rate", [0.02, *(pytest.param(r, marks=pytest.mark.slow) for r in (0.0, 0.1, 0.5))]
 )
 def test_a_stable_rate_hardly_ever_seems_to_rise(rate):
     """40 runs of 113 + 8 × 250 rows at one rate, a look after every shard: at most 5 % alarm."""
