@@ -167,12 +167,12 @@ def _identify(
         identity = _digest_bytes(canonical_bytes(columns))
         return SourceRow(identity, identity, columns)
     value = row.get(id_column)
+    columns.pop("id", None)
     if value is None:
         identity = _digest(f"row without id {position}")
         return SourceRow(
             identity, identity, columns, f"unreadable: the id column '{id_column}' is empty"
         )
-    columns.pop("id", None)
     return SourceRow(_digest(str(value)), str(value), columns)
 
 

@@ -78,6 +78,16 @@ def test_a_broken_line_fails_alone(tmp_path: Path) -> None:
     assert set(errors) == {6, 8, 9} and "line 7 is no JSON" in errors[6]
 
 
+def test_a_row_without_its_id_fails_alone(tmp_path: Path) -> None:
+    """Null or absent: the row says so, and its neighbours go on as one table with one column of ids."""
+    rows = [{"id": "a", "text": "x"}, {"id": None, "text": "y"}, {"text": "z"}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = list(read_source(open_source("rows.jsonl", tmp_path), "id", {}))
+    assert [row.error is None for row in found] == [True, False, False]
+    table = rows_table(found)
+    assert table.column_names.count("id") == 1 and table["text"].to_pylist() == ["x", "y", "z"]
+
+
 def test_a_column_of_nexa_is_refused_with_a_way_out(tmp_path: Path) -> None:
     """A source column called like one of nexa's own must be renamed, and may be."""
     (tmp_path / "rows.jsonl").write_text('{"state": "open", "text": "x"}\n')
