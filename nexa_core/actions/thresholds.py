@@ -19,7 +19,8 @@ from nexa_core.workspace import Workspace
 
 __all__ = ["keep_thresholds", "list_thresholds"]
 
-_COLUMNS = ("state", "reason", "scores", "flags", "source_id", "sample", "attempt")
+_COLUMNS = ("state", "reason", "scores")
+_ATTEMPTS = ("source_id", "sample", "attempt")
 
 
 def list_thresholds(run: Run, workspace: Workspace) -> list[dict[str, Any]]:
@@ -29,11 +30,13 @@ def list_thresholds(run: Run, workspace: Workspace) -> list[dict[str, Any]]:
     found = Thresholds(accept_rule_of(pipeline), retry.attempts if retry else 0)
     if not found.terms:
         return []
+    flags = ("flags",) if found.rule.no_flags else ()
+    columns = (*_COLUMNS, *flags, *(_ATTEMPTS if found.attempts else ()))
     for folder in dataset_folders(run, workspace):
         for entry in read_manifest(folder.path):
             file = pq.ParquetFile(folder.shards / f"{entry.shard:05d}.parquet")
-            if set(_COLUMNS) <= set(file.schema_arrow.names):
-                found.add(file.read(columns=list(_COLUMNS)))
+            if set(columns) <= set(file.schema_arrow.names):
+                found.add(file.read(columns=list(columns)))
     return found.as_json()
 
 
