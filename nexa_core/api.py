@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nexa_core.actions import estimating, previewing, reviewing, running
 from nexa_core.engine.announcer import Listener
+from nexa_core.engine.binding import HELD_PATH
 from nexa_core.engine.campaign import PHASES, Outcome
 from nexa_core.pipeline import Pipeline, load_pipeline, pipeline_from
 from nexa_core.plugins import load_plugins
@@ -144,7 +145,7 @@ class PastRun:
 def _with_source(pipeline: Pipeline, source: Any) -> Pipeline:
     if source is None or pipeline.source is not None:
         return pipeline
-    return pipeline_from({**pipeline.resolved(), "source": {"path": running.HELD_PATH}})
+    return pipeline_from({**pipeline.resolved(), "source": {"path": HELD_PATH}})
 
 
 def _as_yaml(value: Any) -> str:

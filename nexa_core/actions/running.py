@@ -41,8 +41,6 @@ DEMO_SETTINGS = ("respond.sampling.temperature=1.0", "respond.sampling.top_p=1.0
 """Where the demo starts: the defaults of the popular APIs."""
 ASKING = "gate={extends: pilot_qc, reviewers: [policy, human]}"
 """The demo's gate where a person decides on what the policy proposes."""
-HELD_PATH = "rows-in-memory.parquet"
-"""What stands for `source.path` in a pipeline whose rows are given in memory."""
 PACE = re.compile(r"models\.[a-z][a-z0-9_]*\.(concurrency|rpm|tpm)")
 """Paths that only say how fast a run goes."""
 

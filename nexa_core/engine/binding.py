@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from nexa_core.engine.environment import describe_environment, find_commit
@@ -12,6 +13,7 @@ from nexa_core.engine.models import Models
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.seating import reviewer_prompt_key
 from nexa_core.engine.sources import (
+    HeldRows,
     ParquetFile,
     check_names,
     fingerprint,
@@ -36,6 +38,8 @@ from nexa_core.store.runs import Run
 from nexa_core.workspace import Workspace
 
 STORED_SOURCE = "source.parquet"
+HELD_PATH = "rows-in-memory.parquet"
+"""What stands for the path of a source whose rows are given in memory, and lie in `STORED_SOURCE`."""
 FIRST_ROWS = 100
 IDENTITY = 2
 """How calls are identified; since 2 by the address too that a role names."""
@@ -93,7 +97,9 @@ def bind_stored(run: Run, workspace: Workspace, plugins: Plugins) -> tuple[Plan,
     source = (
         ParquetFile(str(stored)) if stored.exists() else _open_source(pipeline, workspace, plugins)
     )
-    if source is not None and fingerprint(source) != record["source"]["fingerprint"]:
+    # Rows that were held in memory are known by what they say, not by the bytes of the file they lie in.
+    known = _hold(stored) if stored.exists() else source
+    if known is not None and fingerprint(known) != record["source"]["fingerprint"]:
         raise SourceError(
             f"The source '{record['source']['path']}' has changed since the run '{run.id}' began.",
             "Put the old file back to go on, or start a new run.",
@@ -106,6 +112,12 @@ def bind_stored(run: Run, workspace: Workspace, plugins: Plugins) -> tuple[Plan,
     addressed = record.get("identity", 1) >= IDENTITY
     plan = Plan(pipeline, gate, plugins, prompts, models, columns, commit, dataset_gate, addressed)
     return plan, source
+
+
+def _hold(stored: Path) -> Source:
+    import pyarrow.parquet as pq
+
+    return HeldRows(pq.read_table(stored))
 
 
 def describe_run(
@@ -132,7 +144,7 @@ def describe_run(
         "command": command,
         "phases": list(phases),
         "source": {
-            "path": settings.path if settings else STORED_SOURCE,
+            "path": HELD_PATH if isinstance(source, HeldRows) or not settings else settings.path,
             "fingerprint": fingerprint(source),
         }
         if source is not None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nexa_core.engine.binding import HELD_PATH
 from nexa_core.engine.context import Context
 from nexa_core.engine.dataset_rows import Packaging, accepted_sources, find_cutoff
 from nexa_core.engine.package_settings import bind_packaging
@@ -183,6 +184,10 @@ def describe_part(rows: RunRows) -> dict[str, Any]:
     """
     record, totals, spent = rows.run.record, rows.totals, read_spent(rows.run)
     source, settings = record.get("source"), rows.plan.pipeline.source
+    if (
+        source and source["path"] == HELD_PATH
+    ):  # not the pipeline's own source, and of no known licence
+        settings = None
     return {
         "run": rows.run.id,
         "name": record["name"],
