@@ -39,7 +39,7 @@ def _options(name: str) -> Callable[[], type[BaseModel]]:
 CHECKS = (
     CheckSpec(
         "empty",
-        "Fails where the text is missing or only white space. Score: 1 passes, 0 fails.",
+        "Fails where the text is missing, or only white space and unseen characters. Score: 1 passes, 0 fails.",
         build=_build("text:Empty"),
         options=_options("FieldOptions"),
     ),
@@ -248,7 +248,7 @@ METRICS = (
     ),
     MetricSpec(
         "empty_rate",
-        "Share of answers that are missing or only white space.",
+        "Share of answers that are missing, or only white space and unseen characters.",
         build=_build("metrics:EmptyRate"),
         options=_options("EmptyRateOptions"),
         population="rows that were answered (they have a finish reason), or every row of a source "

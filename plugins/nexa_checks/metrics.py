@@ -111,7 +111,7 @@ class FailedRate:
 
 
 class EmptyRate:
-    """True where the answer is missing or only white space.
+    """True where the answer is missing, or only white space and unseen characters.
 
     A row with a finish reason was answered. Without such a column the source brought the answers,
     and a missing one is an empty one.

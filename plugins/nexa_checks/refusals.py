@@ -32,7 +32,7 @@ _MACHINE = (
 
 _APOLOGY = (
     rf"(?:{_I_AM} (?:\w+ )?(?:sorry|afraid)|sorry|(?:my )?apologies|i apologi[sz]e|unfortunately"
-    r"|regrettably)(?: for (?:the|any) \w+)?[,.!:;]*\s+(?:(?:but|that|however)[, ]+)*"
+    r"|regrettably)(?: for (?:the|any) \w+)?[,.!:;*_]*\s+(?:(?:but|that|however)[, *_]+)*"
 )
 _REFUSING = (
     rf"(?:i (?:{_CANNOT}|do(?: not|n['’]t)|must|have to)|{_I_AM} (?:not|unable)"

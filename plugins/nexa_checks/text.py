@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Empty:
-    """Fails a text that is missing or only white space."""
+    """Fails a text that is missing, or only white space and unseen characters."""
 
     def __init__(self, options: FieldOptions) -> None:
         self.field = require_option(options.field, "field", "check 'empty'")

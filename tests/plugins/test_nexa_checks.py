@@ -40,11 +40,12 @@ def test_the_plugin_hands_over_specs_without_loading_arrow_or_pydantic() -> None
 
 
 def test_empty_fails_missing_and_white_space_of_any_alphabet() -> None:
-    """A text of no-break spaces is empty; a zero is not."""
-    found = score("empty", [None, "", " \n\t", "\u00a0\u3000", "0"])
-    assert found.failed.to_pylist() == [True, True, True, True, False]
-    assert found.values.to_pylist() == [0.0, 0.0, 0.0, 0.0, 1.0]
-    assert found.reasons.to_pylist() == ["no text"] * 4 + [None]
+    """A text of no-break spaces is empty, and one of characters that nobody sees; a zero is not."""
+    blank = [None, "", " \n\t", "\u00a0\u3000", "\u200b\ufeff \u2060", "\x00\x1b"]
+    found = score("empty", [*blank, "0", "\u200b0", "\u3000漢", "é"])
+    assert found.failed.to_pylist() == [True] * 6 + [False] * 4
+    assert found.values.to_pylist() == [0.0] * 6 + [1.0] * 4
+    assert found.reasons.to_pylist() == ["no text"] * 6 + [None] * 4
 
 
 def test_truncated_fails_answers_that_met_the_token_limit() -> None:
@@ -128,7 +129,8 @@ def test_no_delimiters_is_an_error_before_the_run(name: str, delimiters: Any) ->
         "I’m really sorry, but I cannot write that letter.",
         "Sorry, I can't do that.",
         '  \n"I cannot assist with this request."',
-        "**I apologize, but** it is not possible to say.".replace("**", ""),
+        "**I apologize, but** it is not possible to say.",
+        "**I'm sorry**, but I cannot do that.",
         "I apologize for the confusion, but I am not able to browse.",
         "Unfortunately, I do not have that information.",
         "As an AI language model, I have no favourite colour.",
