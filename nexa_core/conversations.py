@@ -1,4 +1,4 @@
-"""Conversations that rows bring along: `messages` in any common form as turns to continue, and `tools`."""
+"""Conversations that rows bring along, in any common form: turns to continue, answers to judge, and `tools`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nexa_core.records import Message, encode_json
+from nexa_core.records import Message, Row, encode_json
 
-__all__ = ["ConversationError", "flatten_column", "read_messages", "read_tools"]
+__all__ = ["ConversationError", "flatten_column", "part_answer", "read_messages", "read_tools"]
 
 _ROLES = frozenset(["system", "developer", "user", "assistant", "tool"])
+_OTHER_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}
+_COLUMNS = ("messages", "conversations")
 
 
 class ConversationError(Exception):
@@ -33,6 +35,40 @@ def read_messages(value: Any) -> tuple[Message, ...]:
             "its conversation ends with an answer: there is nothing to continue"
         )
     return turns
+
+
+def part_answer(row: Row) -> Row:
+    """A row whose conversation ends with an answer, with that answer in a column of its own.
+
+    `messages` keeps the turns before it; the answer's text becomes `response`, what it thought and called
+    `response_reasoning` and `response_tool_calls`. ShareGPT's `conversations` are taken for `messages`.
+    Any other row stays as it is.
+    """
+    turns = next((row[name] for name in _COLUMNS if row.get(name)), None)
+    try:
+        turns = _parse(turns, "messages") if isinstance(turns, str) else turns
+        *asked, last = [_name_turn(turn) for turn in turns or ()]
+        if not asked or last.get("role") != "assistant":
+            return row
+        text = _read_content(last.get("content"))
+    except (ConversationError, TypeError, ValueError):  # no turns at all: its checks will say so
+        return row
+    answer = {
+        "response": text,
+        "response_reasoning": _as_text(last.get("reasoning_content")),
+        "response_tool_calls": _as_text(last.get("tool_calls")),
+    }
+    kept = {name: value for name, value in row.items() if name not in _COLUMNS}
+    given = {name: value for name, value in answer.items() if value is not None}
+    return {**kept, "messages": asked, **given}
+
+
+def _name_turn(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """A turn with OpenAI's names, whichever it has."""
+    named = dict(turn)
+    if "from" in named:
+        named = {"role": named["from"], "content": named.get("value")}
+    return {**named, "role": _OTHER_ROLES.get(named.get("role", ""), named.get("role"))}
 
 
 def read_tools(value: Any) -> tuple[Mapping[str, Any], ...] | None:

@@ -15,7 +15,7 @@ from nexa_core.engine.loop import run_async
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.preflight import check_plan
 from nexa_core.engine.shard import ShardOrder, finish_table, run_steps
-from nexa_core.engine.sources import HeldRows, SourceRow, invent_rows, read_source
+from nexa_core.engine.sources import HeldRows, SourceRow, invent_rows, read_rows
 from nexa_core.gates import Rule, RulePlan, rows_auto
 from nexa_core.gates import plan as plan_gate
 from nexa_core.phrases import show_rule
@@ -143,6 +143,5 @@ def preview_pipeline(
 def _first_rows(plan: Plan, source: Source | None, count: int) -> list[SourceRow]:
     if source is None:
         return invent_rows(plan.pipeline.seed, "preview", 0, count)
-    settings = plan.pipeline.source
-    rows = read_source(source, settings.id if settings else None, settings.map if settings else {})
+    rows = read_rows(source, plan.pipeline)
     return [row for _, row in zip(range(count), rows, strict=False)]

@@ -9,12 +9,11 @@ from typing import Any
 
 from nexa_core.engine.binding import bind
 from nexa_core.engine.preflight import check_prompts as check_columns
-from nexa_core.engine.sources import open_source, read_source
+from nexa_core.engine.sources import SourceRow, open_source, read_rows, read_source
 from nexa_core.errors import NexaError, UsageError
 from nexa_core.pipeline import load_pipeline
 from nexa_core.plugins import Plugins, load_plugins
 from nexa_core.prompts import Prompt, read_prompt
-from nexa_core.protocols import Source
 from nexa_core.records import Row
 from nexa_core.workspace import Workspace
 
@@ -47,7 +46,8 @@ def show_prompt(
             f"The prompt '{prompt.name}' has no rows of its own to take row {row} from.",
             "Name a file with --source, or a pipeline in place of the prompt.",
         )
-    values = _pick(open_source(source, workspace.root), None, {}, row) if source else {}
+    rows = read_source(open_source(source, workspace.root), None, {}) if source else None
+    values = _pick(rows, row) if rows else {}
     return [_render(prompt.name, prompt, values)]
 
 
@@ -113,10 +113,7 @@ def _show_pipeline(
     plan, source = bind(pipeline, workspace, plugins)
     if step is not None:
         pipeline.step(step.partition("@")[0])
-    settings = pipeline.source
-    values: Row = {}
-    if source is not None and settings is not None:
-        values = _pick(source, settings.id, settings.map, row)
+    values: Row = _pick(read_rows(source, pipeline), row) if source is not None else {}
     return [
         _render(key, prompt, values)
         for key, prompt in plan.prompts.items()
@@ -124,9 +121,8 @@ def _show_pipeline(
     ]
 
 
-def _pick(source: Source, id_column: str | None, renames: Any, row: int) -> Row:
+def _pick(rows: Iterator[SourceRow], row: int) -> Row:
     """The columns of row `row`, counted from 1."""
-    rows = read_source(source, id_column, renames)
     found = next(islice(rows, row - 1, None), None) if row > 0 else None
     if found is None:
         raise UsageError(f"The source has no row {row}.", "Rows are counted from 1.")

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from nexa_core.conversations import part_answer
 from nexa_core.engine.environment import describe_environment, find_commit
 from nexa_core.engine.models import Models
 from nexa_core.engine.plan import Plan
@@ -17,8 +18,9 @@ from nexa_core.engine.sources import (
     ParquetFile,
     check_names,
     fingerprint,
+    lacks_answer,
     open_source,
-    read_source,
+    read_rows,
 )
 from nexa_core.errors import (
     GateFileError,
@@ -182,8 +184,9 @@ def _name_columns(row: Mapping[str, Any], pipeline: Pipeline) -> tuple[str, ...]
     identity, renames = (settings.id, settings.map) if settings else (None, {})
     place = pipeline.place("source.map") or pipeline.place("source")
     check_names(row, identity, renames, place)
-    theirs = {*renames.values(), *renames}
-    return (*renames, *(name for name in row if name not in theirs))
+    named = {ours: row[theirs] for ours, theirs in renames.items()}
+    named |= {name: row[name] for name in row if name not in {*renames.values(), *renames}}
+    return tuple(part_answer(named) if lacks_answer(named, pipeline) else named)
 
 
 def _prompt_names(pipeline: Pipeline) -> Sequence[tuple[str, Any]]:
@@ -279,13 +282,11 @@ def _dotted(head: str, keys: Any) -> str:
 def _check_conversations(plan: Plan, source: Source | None) -> None:
     """Raise where a step continues conversations and the source's first rows hold none to continue."""
     continuing = [key for key, prompt in plan.prompts.items() if prompt.continues]
-    settings = plan.pipeline.source
     if not continuing or source is None:
         return
     place = plan.pipeline.place(continuing[0])
-    identity, renames = (settings.id, settings.map) if settings else (None, {})
     problem = None
-    for row in islice(read_source(source, identity, renames), FIRST_ROWS):
+    for row in islice(read_rows(source, plan.pipeline), FIRST_ROWS):
         if row.error is not None:
             continue
         try:

@@ -13,7 +13,7 @@ from nexa_core.engine.budget import make_budget
 from nexa_core.engine.dispatch import Dispatch
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.sampling import RowSampler
-from nexa_core.engine.sources import SourceRow, invent_rows, read_source, sample_rows
+from nexa_core.engine.sources import SourceRow, invent_rows, read_rows, sample_rows
 from nexa_core.events import WarningRaised
 from nexa_core.protocols import Source
 from nexa_core.store.events import read_events
@@ -100,9 +100,8 @@ class Context:
 
     def read_rows(self) -> Iterator[SourceRow]:
         """One pass over the source."""
-        assert self.source is not None and self.plan.pipeline.source is not None
-        settings = self.plan.pipeline.source
-        return read_source(self.source, settings.id, settings.map)
+        assert self.source is not None
+        return read_rows(self.source, self.plan.pipeline)
 
     @cached_property
     def pilot_order(self) -> list[SourceRow]:

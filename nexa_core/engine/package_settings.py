@@ -159,8 +159,8 @@ def require_columns(columns: Sequence[str], packaging: Packaging) -> None:
             whole = key == "completion" and {"messages", "conversations"} & {*columns}
             raise UsageError(
                 f"The rows have no column '{name}' to take the {key} from. They have: {shown}.",
-                "Conversations are not taken apart: give each row's last answer a column of its own, "
-                f"`{name}`, and leave the turns before it where they are."
+                "A conversation is parted from its answer where the first row's ends with one; else give "
+                f"the answers a column of their own, `{name}`, and leave the turns before where they are."
                 if whole
                 else f"Name one with --set package.{key}=COLUMN.",
             )

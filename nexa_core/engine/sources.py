@@ -16,8 +16,9 @@ from typing import IO, Any, NamedTuple
 import orjson
 import pyarrow as pa
 
-from nexa_core.conversations import flatten_column
+from nexa_core.conversations import flatten_column, part_answer
 from nexa_core.errors import Place, SourceError
+from nexa_core.pipeline import Pipeline
 from nexa_core.protocols import Source
 from nexa_core.records import Row, canonical_bytes, canonical_json, floats_in, mend_text
 
@@ -153,6 +154,30 @@ def read_source(
         if position == 0:
             id_column = check_names(row, id_column, renames, place)
         yield _identify(row, id_column, renames, position)
+
+
+def read_rows(source: Source, pipeline: Pipeline) -> Iterator[SourceRow]:
+    """The rows of a source as a pipeline takes them: by its names, and conversations parted from answers.
+
+    They are parted where neither a step nor a column brings the answers; the first row that can be read
+    decides for all.
+    """
+    settings = pipeline.source
+    rows = read_source(source, settings.id if settings else None, settings.map if settings else {})
+    return rows if pipeline.generate_steps else _part_answers(rows, pipeline)
+
+
+def _part_answers(rows: Iterator[SourceRow], pipeline: Pipeline) -> Iterator[SourceRow]:
+    parts: bool | None = None
+    for row in rows:
+        if parts is None and row.error is None:
+            parts = lacks_answer(row.columns, pipeline)
+        yield row._replace(columns=part_answer(row.columns)) if parts else row
+
+
+def lacks_answer(columns: Iterable[str], pipeline: Pipeline) -> bool:
+    """Whether neither a step nor a column brings the answers, so that a conversation has to end with one."""
+    return not pipeline.generate_steps and pipeline.answer_field(tuple(columns)) is None
 
 
 def _identify(

@@ -8,9 +8,16 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from nexa_core.conversations import ConversationError, flatten_column, read_messages
+from nexa_core.conversations import (
+    ConversationError,
+    flatten_column,
+    part_answer,
+    read_messages,
+)
 from nexa_core.engine.items import Items, read_items, tell_conversation
+from nexa_core.engine.sources import read_rows
 from nexa_core.errors import PipelineFileError
+from nexa_core.pipeline import pipeline_from
 from nexa_core.records import Message
 
 RECORDER = """
@@ -189,3 +196,95 @@ def test_items_that_differ_before_their_question_are_different_items() -> None:
     assert read().hash == plain.hash and read().rows[0]["answer"] == "So."
     assert len({read().hash, read(*CHAT).hash, read(CHAT[0]).hash}) == 3
     assert tell_conversation(read(*CHAT[1:]).rows[0]).endswith("Assistant: Yes.\n\nUser: Why?")
+
+
+ANSWER = {"role": "assistant", "content": "20 degrees."}
+AUDIT = {
+    "nexa": 1,
+    "name": "chats",
+    "source": {"path": "rows.jsonl"},
+    "steps": [{"check": ["empty"]}],
+    "pilot": {"rows": "all", "max_iterations": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("row", "asked", "more"),
+    [
+        ({"messages": [ASKED, ANSWER], "n": 1}, [ASKED], {"n": 1}),
+        ({"messages": json.dumps([ASKED, ANSWER])}, [ASKED], {}),
+        (
+            {"conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "20 degrees."}]},
+            [{"role": "user", "content": "?"}],
+            {},
+        ),
+        (
+            {"messages": [ASKED, {**ANSWER, "reasoning_content": "Hm.", "tool_calls": [CALL]}]},
+            [ASKED],
+            {
+                "response_reasoning": "Hm.",
+                "response_tool_calls": json.dumps([CALL], separators=(",", ":")),
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_a_conversation_is_parted_from_its_answer(
+    row: dict[str, Any], asked: list[Any], more: dict[str, Any]
+) -> None:
+    """In every common form: the turns before, the answer's text, what it thought and called."""
+    assert part_answer(row) == {"messages": asked, "response": "20 degrees.", **more}
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [ASKED],
+        [ANSWER],
+        [],
+        "no JSON",
+        7,
+        ["turn"],
+        [ASKED, {"role": "assistant", "content": [{"type": "image_url"}]}],
+    ],
+)
+def test_what_ends_with_no_answer_stays_as_it_is(turns: Any) -> None:
+    """Its checks find no text, and nothing of the row is lost."""
+    assert part_answer({"messages": turns}) == {"messages": turns}
+
+
+def test_conversations_are_parted_only_where_nothing_else_answers() -> None:
+    """A column of answers, or a step that makes them, leaves `messages` whole."""
+    rows = [{"messages": [ASKED, ANSWER]}]
+    answered = [{**rows[0], "output": "Mine."}]
+    generate = {"generate": {"model": "m", "prompt": {"user": "{{ messages }}"}}}
+    models = {"m": {"model": "recorder/x"}}
+    generating = {**AUDIT, "models": models, "steps": [generate], "scale": {"rows": "all"}}
+
+    def read(rows: list[dict[str, Any]], pipeline: dict[str, Any]) -> list[Any]:
+        return [row.columns for row in read_rows(Listed(rows), pipeline_from(pipeline))]
+
+    assert read(rows, AUDIT) == [{"messages": [ASKED], "response": "20 degrees."}]
+    assert read(answered, AUDIT) == answered and read(rows, generating) == rows
+
+
+def test_a_dataset_of_conversations_is_audited_and_packaged(
+    workspace: Any, write_rows: Any, run: Any
+) -> None:
+    """The check reads the last answer; what is packaged are the conversations as they came."""
+    chats = [
+        [{"role": "user", "content": f"How warm is it in {n}?"}, {**ANSWER, "content": f"{n}, I think."}]
+        for n in range(12)
+    ]  # fmt: skip
+    unanswered = [*chats[0][:1], {"role": "assistant", "content": "\n"}]
+    write_rows(["no JSON", *({"messages": turns} for turns in [*chats, unanswered, [ASKED]])])
+    outcome = run(
+        {**AUDIT, "fail_over": 0.5, "package": {"format": "messages", "validation": 0}}, "chats"
+    )
+    assert outcome.status == "done"
+    folder = workspace.artifacts_path / "chats"
+    written = (folder / "dataset/train.jsonl").read_text().splitlines()
+    lines = [json.loads(line)["messages"] for line in written]
+    assert sorted(map(str, lines)) == sorted(map(str, chats))
+    rejected = pq.read_table(folder / "iterations/01/shards/00000.parquet").to_pylist()
+    reasons = [row["reason"] for row in rejected if row["state"] == "rejected"]
+    assert reasons == ["empty: no text"] * 2

@@ -298,7 +298,7 @@ def test_wrong_columns_templates_and_shards_are_errors(tmp_path: Path) -> None:
     chats = [{**make_row(1), "messages": "[]"}]
     del chats[0]["response"]
     (tmp_path / "chats").mkdir()
-    with pytest.raises(UsageError, match="Conversations are not taken apart"):
+    with pytest.raises(UsageError, match="parted from its answer"):
         package(write_shards(tmp_path / "chats", chats), tmp_path / "d", make_packaging(), ORIGIN)
     with pytest.raises(UsageError, match="'topic' is undefined"):
         package(shards, tmp_path / "d", make_packaging("{{ topic }}: {{ prompt }}"), ORIGIN)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from nexa_core.engine.estimate.assumptions import Assumptions
 from nexa_core.engine.plan import Plan
 from nexa_core.engine.requests import Subject
-from nexa_core.engine.sources import SourceRow, invent_rows, read_source, sample_rows
+from nexa_core.engine.sources import SourceRow, invent_rows, read_rows, sample_rows
 from nexa_core.engine.steps.asking import draw_columns
 from nexa_core.errors import MissingExtraError, ModelError, PromptFileError
 from nexa_core.pipeline import CheckStep, CriticStep, GenerateStep, JudgeStep
@@ -96,9 +96,8 @@ def take_sample(plan: Plan, source: Source | None, count: int = SAMPLE_ROWS) -> 
     seed = plan.pipeline.seed
     if source is None:
         return Sample(tuple(invent_rows(seed, "estimate", 0, count)), None)
-    settings = plan.pipeline.source
     seen = _Seen()
-    rows = read_source(source, settings.id if settings else None, settings.map if settings else {})
+    rows = read_rows(source, plan.pipeline)
     chosen = sample_rows(seen.count(rows), seed, count)
     return Sample(tuple(chosen), seen.rows, seen.unreadable)
 
