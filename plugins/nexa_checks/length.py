@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
+from operator import gt, lt
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,7 +27,8 @@ from nexa_core import ScoreColumns
 if TYPE_CHECKING:
     from nexa_checks.options import LengthOptions
 
-_BEYOND = {"min": (pc.less, "of at least"), "max": (pc.greater, "of at most")}
+_BEYOND = {"min": (lt, "of at least"), "max": (gt, "of at most")}
+Sizes = npt.NDArray[np.float64]
 
 
 class Length:
@@ -40,38 +43,49 @@ class Length:
     def score(self, table: pa.Table) -> ScoreColumns:
         sizes = self._measure(table)
         values, _ = sizes.get("tokens") or sizes["chars"]
-        beyond = [_BEYOND[end][0](sizes[unit][0], limit) for unit, end, limit in self.bounds]
-        failed = beyond[0]
-        for more in beyond[1:]:
-            failed = pc.or_kleene(failed, more)
-        return ScoreColumns(values.cast(pa.float64()), failed, self._explain(sizes, beyond))
+        failed = np.zeros(len(values), bool)
+        known = np.ones(len(values), bool)
+        for unit, end, limit in self.bounds:
+            failed |= _BEYOND[end][0](sizes[unit][0], limit)
+            known &= ~np.isnan(sizes[unit][0])
+        # Whatever one unit cannot tell, a bound that is broken is broken.
+        verdict = pa.array(failed, mask=~(failed | known))
+        reasons = explain(verdict, lambda: self._explain(sizes, np.flatnonzero(failed)))
+        return ScoreColumns(pa.array(values, from_pandas=True), verdict, reasons)
 
-    def _measure(self, table: pa.Table) -> dict[str, tuple[Array, str]]:
-        """Each bounded unit's size per row, and the word for it."""
+    def _measure(self, table: pa.Table) -> dict[str, tuple[Sizes, str]]:
+        """Each bounded unit's size per row, NaN where it is unknown, and the word for it."""
         units = {unit for unit, _, _ in self.bounds}
         text = read_text(table, self.field, self.asker)
         sizes = {}
         if "chars" in units:
-            sizes["chars"] = (count_characters(text), "characters")
+            sizes["chars"] = (_as_floats(count_characters(text)), "characters")
         if "tokens" in units:
             size, word = measure_tokens(table, text, self.tokens_field, self.asker)
-            sizes["tokens"] = (as_array(size), word)
+            sizes["tokens"] = (_as_floats(as_array(size)), word)
         return sizes
 
-    def _explain(
-        self, sizes: Mapping[str, tuple[Array, str]], beyond: Sequence[Array]
-    ) -> Array | None:
+    def _explain(self, sizes: Mapping[str, tuple[Sizes, str]], rows: npt.NDArray[np.intp]) -> Array:
         """For each failed row, the first bound it breaks, in the order of `bounds`."""
-        reasons = None
-        for (unit, end, limit), broken in reversed(list(zip(self.bounds, beyond, strict=True))):
-            size, word = sizes[unit]
-            said = partial(_say, size, broken, f"{_BEYOND[end][1]} {limit} {word}")
-            reasons = explain(broken, said, reasons)
-        return reasons
+        found = {unit: size[rows].tolist() for unit, (size, _) in sizes.items()}
+        said = [
+            (found[unit], _BEYOND[end], limit, sizes[unit][1]) for unit, end, limit in self.bounds
+        ]
+        return pa.array(
+            [
+                next(
+                    f"{size[at]:.0f} {words} {limit} {unit}"
+                    for size, (breaks, words), limit, unit in said
+                    if breaks(size[at], limit)
+                )
+                for at in range(len(rows))
+            ],
+            pa.string(),
+        )
 
 
-def _say(size: Array, broken: Array, bound: str) -> Array:
-    return pc.binary_join_element_wise(size.filter(broken).cast(pa.string()), bound, " ")
+def _as_floats(sizes: Array) -> Sizes:
+    return sizes.to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def measure_tokens(
