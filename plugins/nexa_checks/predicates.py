@@ -1,4 +1,4 @@
-"""What can be asked of a column of text, null stays null."""
+"""What can be asked of a column of text; null stays null."""
 
 from __future__ import annotations
 

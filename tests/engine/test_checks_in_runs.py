@@ -120,6 +120,25 @@ async def test_a_check_that_waits_is_asked_in_a_thread() -> None:
     assert seen == [False, True]
 
 
+async def test_a_check_may_answer_in_whole_numbers_and_nulls() -> None:
+    """Scores of integers, verdicts of 0 and 1 or of nothing at all, are taken for what they mean."""
+
+    class Plain:
+        def __init__(self, failed: list[int | None]) -> None:
+            self.failed = failed
+
+        def score(self, table: pa.Table) -> ScoreColumns:
+            return ScoreColumns(pa.array([3, 4]), pa.array(self.failed))
+
+    async def stream() -> Any:
+        yield Batch.start(pa.table({"id": ["a", "b"], "source_id": ["a", "b"]}))
+
+    for failed, states in (([None, None], [None, None]), ([1, 0], ["rejected", None])):
+        async for batch in CheckRows("c", [NamedCheck("plain", Plain(failed))]).run(stream()):
+            assert batch.state.to_pylist() == states
+            assert batch.scores["plain"].to_pylist() == [3.0, 4.0]
+
+
 def test_a_wrong_option_is_found_before_the_first_call(
     run: Any, answering: Any, write_rows: Any, workspace: Workspace
 ) -> None:

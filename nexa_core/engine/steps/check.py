@@ -59,14 +59,14 @@ def one_piece(found: ScoreColumns) -> ScoreColumns:
     """The same columns, each as one array of the expected type."""
     return replace(
         found,
-        values=_as_floats(_whole(found.values)),
-        failed=_whole(found.failed),
+        values=_typed(_whole(found.values), pa.float64()),
+        failed=_typed(_whole(found.failed), pa.bool_()),
         reasons=None if found.reasons is None else _whole(found.reasons),
     )
 
 
-def _as_floats(array: pa.Array) -> pa.Array:
-    return array if array.type == pa.float64() else array.cast(pa.float64())
+def _typed(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    return array if array.type == kind else array.cast(kind)
 
 
 def _whole(array: pa.Array | pa.ChunkedArray) -> pa.Array:
