@@ -94,17 +94,18 @@ def _list_marks(facts: Facts) -> list[str]:
 
 
 def _tile_rows(facts: Facts) -> Tile:
-    rows = sum(facts.totals.rows.values())
+    rows = sum(facts.totals.rows.values()) - facts.retried
     if not rows:
         return Tile("Accepted rows", "0", "No shard is committed yet.")
     share = show_share(facts.accepted / rows)
+    counted = "answers" if facts.retried else "rows"
     where = "scale and the passing pilot" if facts.scale else "the last iteration"
     if facts.scale and not facts.iterations:
         where = "scale"
     return Tile(
         "Accepted rows",
         show_count(facts.accepted),
-        f"{share} of {show_count(rows)} rows of {where}",
+        f"{share} of {show_count(rows)} {counted} of {where}",
     )
 
 

@@ -149,3 +149,5 @@ def test_a_run_that_tries_again_is_compared_by_its_answers(
     once, twice = (diff_runs("once", "twice", workspace)[side] for side in "ab")
     assert once["retried"] == 0 < twice["retried"] == twice["total_rows"] - 40
     assert twice["acceptance"] == twice["rows"]["accepted"] / 40 > once["acceptance"]
+    report = (workspace.artifacts_path / "twice" / "report.html").read_text(encoding="utf-8")
+    assert "of 40 answers of the last iteration" in report
