@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nexa_core.conversations import part_answer
 from nexa_core.engine.sources import SourceRow, fingerprint, sample_rows
 from nexa_core.errors import CheckError, Place, SourceError, boundary
 from nexa_core.protocols import Check, Source
@@ -126,33 +127,33 @@ def _identify(row: Row) -> tuple[str, str]:
 
 
 def _read_pair(row: Row) -> dict[str, Any] | None:
-    turns = row.get("messages") or row.get("conversations")
     asked, answer = row.get("prompt"), row.get("completion")
-    if turns is None and isinstance(asked, list) and isinstance(answer, list):
-        turns = [*asked, *answer]
     tools = _as_text(row.get("tools"))
-    if turns is None:
-        given = isinstance(asked, str | list) and isinstance(answer, str) and asked and answer
-        prompt = [_read_turn(turn) for turn in asked] if isinstance(asked, list) else asked
-        return {"prompt": prompt, "completion": answer, "tools": tools} if given else None
-    read = [_read_turn(turn) for turn in turns]
-    if len(read) < 2 or read[-1]["role"] not in ("assistant", "gpt", "model"):
+    if not row.get("messages") and not row.get("conversations"):
+        if not asked or not answer:
+            return None
+        if isinstance(asked, str) and isinstance(answer, str):
+            return {"prompt": asked, "completion": answer, "tools": tools}
+        if not isinstance(asked, list):
+            return None
+        said = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else answer
+        row = {"messages": [*asked, *said]}
+    parted = part_answer(row)
+    if parted is row:
         return None
-    *asked, last = read
-    plain = len(asked) == 1 and asked[0]["role"] in ("user", "human")
+    turns = [_read_turn(turn) for turn in parted["messages"]]
+    plain = len(turns) == 1 and turns[0]["role"] == "user"
     return {
-        "prompt": asked[0]["content"] if plain else asked,
-        "completion": last["content"],
-        "tool_calls": last["tool_calls"],
-        "reasoning": last["reasoning_content"],
+        "prompt": turns[0]["content"] if plain else turns,
+        "completion": parted["response"],
+        "tool_calls": parted.get("response_tool_calls"),
+        "reasoning": parted.get("response_reasoning"),
         "tools": tools,
     }
 
 
 def _read_turn(turn: Mapping[str, Any]) -> dict[str, Any]:
-    named = {key: _as_text(turn.get(key)) for key in _KEYS}
-    given = {"role": turn.get("from"), "content": _as_text(turn.get("value"))}
-    return {**named, **{key: value for key, value in given.items() if value is not None}}
+    return {key: _as_text(turn.get(key)) for key in _KEYS}
 
 
 def _as_text(value: Any) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from nexa_core.engine.campaign import PHASES, Outcome
 from nexa_core.pipeline import pipeline_from
 from nexa_core.plugins import load_plugins
 from nexa_core.store.runs import open_run
+from nexa_core.testing.chaos import ChaosServer, serve_in_thread
 from nexa_core.workspace import Workspace, find_workspace
 
 PLUGIN = """
@@ -57,6 +58,13 @@ def register_models():
 def register_reviewers():
     return [ReviewerSpec("cooler", "cools", build=lambda options: Cooler())]
 """
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ChaosServer]:
+    """A server without faults, at one address for all tests of a module."""
+    with serve_in_thread() as running:
+        yield running
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from nexa_core.conversations import (
     read_messages,
 )
 from nexa_core.engine.items import Items, read_items, tell_conversation
+from nexa_core.engine.mixing import MixSource
 from nexa_core.engine.sources import read_rows
-from nexa_core.errors import PipelineFileError
+from nexa_core.errors import PipelineFileError, SourceError
 from nexa_core.pipeline import pipeline_from
 from nexa_core.records import Message
 
@@ -250,6 +251,32 @@ def test_a_conversation_is_parted_from_its_answer(
 def test_what_ends_with_no_answer_stays_as_it_is(turns: Any) -> None:
     """Its checks find no text, and nothing of the row is lost."""
     assert part_answer({"messages": turns}) == {"messages": turns}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [ASKED, ANSWER]},
+        {"conversations": [{"from": "human", "value": "How warm is it?"}, {"from": "gpt", "value": "20 degrees."}]},
+        {"prompt": [ASKED], "completion": [ANSWER]},
+        {"prompt": [ASKED], "completion": "20 degrees."},
+        {"prompt": "How warm is it?", "completion": "20 degrees."},
+    ],
+)  # fmt: skip
+def test_other_data_is_parted_in_the_same_way(row: dict[str, Any]) -> None:
+    """What is mixed in comes as a question and its answer, whichever form it had."""
+    (found,) = MixSource("others.jsonl", "MIT", 0.1, Listed([row])).draw(seed=0, count=1)
+    assert (found["prompt"], found["completion"]) == ("How warm is it?", "20 degrees.")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"messages": [ASKED]}, {"prompt": "", "completion": "x"}, {"prompt": 7, "completion": []}],
+)
+def test_other_data_without_an_answer_is_refused(row: dict[str, Any]) -> None:
+    """A row that is no question with its answer ends the packaging, with its number."""
+    with pytest.raises(SourceError, match=r"Row 1 of 'others\.jsonl' cannot be mixed in"):
+        MixSource("others.jsonl", "MIT", 0.1, Listed([row])).draw(seed=0, count=1)
 
 
 def test_conversations_are_parted_only_where_nothing_else_answers() -> None:

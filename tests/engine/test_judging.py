@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,6 @@ def start(workspace: Workspace) -> Start:
         )
 
     return run
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ChaosServer]:
-    """A server without faults, at one address for all tests."""
-    with serve_in_thread() as running:
-        yield running
 
 
 @pytest.fixture
